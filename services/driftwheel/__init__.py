@@ -1,0 +1,1 @@
+"""Driftwheel: watches LLM applications in production and turns what it sees into better models."""
