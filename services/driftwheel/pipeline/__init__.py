@@ -6,7 +6,7 @@ it returns as an `Outcome`; the shell (`local.py` here, Faust on Kafka) asks, in
 this order (DESIGN §4). Time comes in with the batch; no core reads a clock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -58,6 +58,40 @@ class Outcome:
     letters: Sequence[DeadLetter] = ()
     acks: Mapping[Claim, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+
+    def steps(self) -> "Iterator[Step]":
+        """What to do, one step after the other. Every shell follows this order and no other (DESIGN §4)."""
+        yield from (insert for insert in self.inserts if insert.rows)
+        if self.publish:
+            yield Publish(self.publish)
+        if self.letters:
+            yield Bury(self.letters)
+        if self.acks:
+            yield Ack(self.acks)
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Tell others. Only after everything they could ask about is stored."""
+
+    records: Sequence[Outgoing]
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Set aside what could not be used."""
+
+    letters: Sequence[DeadLetter]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Only now is it done: below these offsets nothing is read again."""
+
+    offsets: Mapping[Claim, int]
+
+
+Step = Insert | Publish | Bury | Ack
 
 
 class Worker(Protocol):

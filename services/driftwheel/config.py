@@ -1,0 +1,155 @@
+"""
+Settings: one `driftwheel.toml` and `DRIFTWHEEL_*` variables → frozen dataclasses, read once, passed down.
+
+A variable names a setting by its path: `DRIFTWHEEL_STORE__PORT=9123` is `port` in `[store]`. A wrong value is a
+`ConfigError` that names its path, what is known, and the cure.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from driftwheel.collector.settings import CollectorSettings
+from driftwheel.detectors.settings import DetectionSettings
+from driftwheel.errors import ConfigError
+from driftwheel.jobs.settings import JobSettings
+from driftwheel.pipeline.joiner import JoinSettings
+from driftwheel.pipeline.local import ShellSettings
+from driftwheel.pipeline.signals import SignalsSettings
+from driftwheel.policies import Policy
+from driftwheel.store.clickhouse import StoreSettings
+
+FILE = "driftwheel.toml"
+PREFIX = "DRIFTWHEEL_"
+SDK_ONLY = frozenset({"DRIFTWHEEL_ENDPOINT", "DRIFTWHEEL_APP", "DRIFTWHEEL_API_KEY"})
+"""Variables that the SDK reads in the host's process; the server does not mind them."""
+
+SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusSettings:
+    """The local log. `FULL` survives power loss and costs an fsync a commit; `NORMAL` survives kill -9."""
+
+    synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
+    max_bytes: int = 20 * 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalUse:
+    """One signal: a name in the table or `package.module:Class`, and its parameters."""
+
+    use: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingSettings:
+    """What embeds prompts and responses, and which share of them; `enabled = false` runs without."""
+
+    enabled: bool = True
+    use: str = "sentence_transformers"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    sample: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set. The defaults run the whole system on one machine, on loopback."""
+
+    data: Path = Path("driftwheel-data")
+    collector: CollectorSettings = field(default_factory=CollectorSettings)
+    bus: BusSettings = field(default_factory=BusSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    shell: ShellSettings = field(default_factory=ShellSettings)
+    measure: SignalsSettings = field(default_factory=SignalsSettings)
+    signals: Sequence[SignalUse] = ()
+    embeddings: EmbeddingSettings = field(default_factory=EmbeddingSettings)
+    feedback: JoinSettings = field(default_factory=JoinSettings)
+    detection: DetectionSettings = field(default_factory=DetectionSettings)
+    policies: Sequence[Policy] = ()
+    jobs: JobSettings = field(default_factory=JobSettings)
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """
+    The settings in the file at *path* (`driftwheel.toml` if there is one) with those of *environ* over them.
+
+    Raises `ConfigError` for a file that is missing or no TOML, a name that is not known, a value of a wrong type.
+    """
+    table: dict[str, Any] = {}
+    name = str(path or FILE)
+    if path or Path(FILE).is_file():
+        try:
+            table = tomllib.loads((path or Path(FILE)).read_text("utf-8"))
+        except OSError as missing:
+            raise ConfigError(f"{name}: cannot be read ({missing.strerror}); give another file with --config") from missing
+        except tomllib.TOMLDecodeError as wrong:
+            raise ConfigError(f"{name}: is no TOML: {wrong}") from wrong
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX) and variable not in SDK_ONLY:
+            _put(table, variable, environ[variable])
+    settings: Settings = _build(Settings, table, name)
+    return settings
+
+
+def _put(table: dict[str, Any], variable: str, value: str) -> None:
+    *sections, last = variable.removeprefix(PREFIX).lower().split("__")
+    for section in sections:
+        table = table.setdefault(section, {})
+    try:
+        table[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[last] = value  # bare words need no quotes in a variable
+
+
+def _build(kind: Any, value: Any, path: str) -> Any:
+    """*value* as a *kind*; *path* says where it stands."""
+    if is_dataclass(kind):
+        return _dataclass(kind, value, path)
+    if get_origin(kind) in (Sequence, tuple) and isinstance(value, list):
+        return tuple(_build(get_args(kind)[0], one, f"{path}[{index}]") for index, one in enumerate(value))
+    if kind is timedelta and isinstance(value, str):
+        return _duration(value, path)
+    if kind is Path and isinstance(value, str):
+        return Path(value).expanduser()
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as wrong:
+        raise ConfigError(f"{path}: {_sentence(str(wrong))}") from wrong
+
+
+def _dataclass(kind: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: is a {type(value).__name__}, must be a table of {', '.join(one.name for one in fields(kind))}")
+    kinds = get_type_hints(kind)
+    known = [one.name for one in fields(kind)]
+    for name in value:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise ConfigError(f"{path}: {name}: not known{f', did you mean {near[0]}?' if near else ''}; known: {', '.join(known)}")
+    sep = "." if "." in path.removesuffix(".toml") or "[" in path else ": "
+    try:
+        return kind(**{name: _build(kinds[name], one, f"{path}{sep}{name}") for name, one in value.items()})
+    except TypeError as missing:
+        raise ConfigError(f"{path}: {_sentence(str(missing)).replace(kind.__name__ + '.__init__() ', '')}") from missing
+    except ValueError as wrong:
+        raise ConfigError(f"{path}: {wrong}") from wrong
+
+
+def _duration(value: str, path: str) -> timedelta:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", value.strip())
+    if not found:
+        raise ConfigError(f"{path}: {value!r} is no duration; write a number and one of s, m, h, d, w, as in 6h")
+    return timedelta(seconds=float(found[1]) * SECONDS[found[2]])
+
+
+def _sentence(text: str) -> str:
+    return text.replace("`", "'")

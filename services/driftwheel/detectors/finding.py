@@ -1,0 +1,55 @@
+"""What a detector or a rule says, before it is said of a series."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """
+    The fields of a `Verdict` that a detector knows; the series adds its name.
+
+    `version` is that of the reference, empty while it is being filled. `unit` is what `baseline` and `current` are:
+    a mean, a share or a distance. `wanted` is how many units a reference takes, `learned` how many it has.
+    """
+
+    version: str
+    epoch: int
+    revision: int
+    drifted: bool
+    evidence: float
+    level: float
+    promise: str
+    at: datetime
+    accepted_at: datetime
+    onset: datetime | None = None
+    onset_accepted_at: datetime | None = None
+    direction: Literal["up", "down", "other"] = "other"
+    baseline: float | None = None
+    current: float | None = None
+    sample_size: int = 0
+    reference_size: int = 0
+    units_to_alarm: int = 0
+    examples: tuple[str, ...] = ()
+    learned: int = 0
+    wanted: int = 0
+    reason: str = ""
+
+
+def micros(moment: datetime) -> int:
+    """
+    Microseconds since 1970, exact; a float holds them exactly until the year 2255.
+
+    >>> moment_of(micros(datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)))
+    datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=datetime.timezone.utc)
+    """
+    return (moment - EPOCH) // MICROSECOND
+
+
+def moment_of(microseconds: float) -> datetime:
+    """The time that is *microseconds* after 1970."""
+    return EPOCH + timedelta(microseconds=int(microseconds))

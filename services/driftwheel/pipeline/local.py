@@ -1,0 +1,180 @@
+"""
+The local shell: runs a core against a bus and a store, in the one order that loses nothing (DESIGN §4).
+
+Ask, process, insert (only what is missing, text before facts), publish, tell the dead letters, ack. A kill anywhere
+in between is mended by the next owner, which does the same again.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+
+from driftwheel.bus import Bus, Claim, Consumer, Record
+from driftwheel.errors import Busy, NotOwner, TooManyRejects
+from driftwheel.pipeline import Ack, Answer, Batch, Bury, Insert, Outcome, Publish, Question, Worker
+from driftwheel.pipeline.envelope import pack
+from driftwheel.store import Store
+from driftwheel_schemas import DeadLetter, dead_letters_of
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShellSettings:
+    """
+    How a shell batches and retries.
+
+    It gathers records for `linger_s` or until `max_records`: an insert costs some 30 ms however few rows it has.
+    Below 0.5 s of lingering the store makes parts faster than two cores merge them.
+    """
+
+    linger_s: float = 0.5
+    max_records: int = 200
+    tick_s: float = 1.0
+    retry_first_s: float = 0.2
+    retry_most_s: float = 5.0
+    retry_for_s: float = 300.0
+
+
+@dataclass(slots=True)
+class Health:
+    """How a shell does: what `/health/ready` and `/metrics` tell."""
+
+    paused: str = ""
+    ready: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        """Add *counts* to what was counted so far."""
+        for name, n in counts.items():
+            self.counts[name] = self.counts.get(name, 0) + n
+
+
+class Shell:
+    """Runs one core until told to stop. Restart it after any error: nothing acked is undone, nothing else is lost."""
+
+    def __init__(self, worker: Worker, bus: Bus, store: Store, *, clock: Callable[[], datetime], settings: ShellSettings | None = None) -> None:
+        self.health = Health()
+        self._worker, self._bus, self._store, self._clock = worker, bus, store, clock
+        self._settings = settings or ShellSettings()
+        self._doubt: dict[Claim, int] = {}
+        self._stopping: Callable[[], bool] = lambda: False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until *stop* is set; what is in hand then is finished first."""
+        self._stopping = stop.is_set
+        consumer = await self._bus.consumer(self._worker.group, self._worker.topics)
+        try:
+            while not stop.is_set():
+                records = await self._gather(consumer)
+                try:
+                    await self._step(consumer, records)
+                except NotOwner as lost:
+                    log.warning("%s: %s; its new owner does the rest", self._worker.group, lost)
+                except TooManyRejects as reason:
+                    self.health.paused, self.health.ready = str(reason), False
+                    log.error("%s stands still: %s", self._worker.group, reason)  # noqa: TRY400  a sentence, no traceback
+                    await stop.wait()
+        finally:
+            await consumer.close()
+
+    async def _gather(self, consumer: Consumer) -> list[Record]:
+        """Records of some *linger_s*, none after a tick; those of a partition that is new here only after its seeds."""
+        end = time.monotonic() + self._settings.tick_s
+        records: list[Record] = []
+        while len(records) < self._settings.max_records and (left := end - time.monotonic()) > 0:
+            more = await consumer.poll(max_records=self._settings.max_records - len(records), timeout_s=left)
+            if more and not records:
+                end = min(end, time.monotonic() + self._settings.linger_s)
+            records += more
+            kept = await self._take_over(consumer)
+            records = [record for record in records if Claim(record.topic, record.partition) in kept]
+        return records
+
+    async def _take_over(self, consumer: Consumer) -> frozenset[Claim]:
+        """Follow a rebalance. The partitions that were owned before it and still are: only their records are in order."""
+        owned, before = consumer.owned(), frozenset(self._doubt)
+        for claim in before - owned:
+            self._worker.revoked(claim)
+            del self._doubt[claim]
+        for claim in sorted(owned - before):
+            answers = await self._ask(self._worker.seeds(claim, await self._bus.partitions(claim.topic)))
+            start = self._worker.assigned(claim, answers)
+            end = (await self._bus.ends(claim.topic))[claim.partition]
+            await consumer.seek(claim, await consumer.committed(claim) if start is None else start)
+            self._doubt[claim] = end
+        self.health.ready = True
+        return owned & before
+
+    async def _step(self, consumer: Consumer, records: Sequence[Record]) -> None:
+        batch = Batch(records, self._clock())
+        answers = await self._ask(self._worker.wants(batch))
+        outcome = await asyncio.to_thread(self._worker.process, batch, answers)
+        doubtful = any(record.offset < self._doubt[Claim(record.topic, record.partition)] for record in records)
+        for step in outcome.steps():
+            match step:
+                case Insert():
+                    await self._insert(step, doubtful=doubtful)
+                case Publish():
+                    await self._retry(partial(self._bus.append, step.records))
+                case Bury():
+                    await self._bury(step.letters)
+                case Ack():  # what landed is known even if the partition turns out to be another's by now
+                    self._land(outcome)
+                    for claim, offset in step.offsets.items():
+                        await consumer.commit(claim, offset)
+        if not outcome.acks:
+            self._land(outcome)
+
+    def _land(self, outcome: Outcome) -> None:
+        self._worker.landed(outcome)
+        self.health.count(outcome.counts)
+
+    async def _insert(self, insert: Insert, *, doubtful: bool) -> None:
+        """Insert what is missing. Where an earlier try may have landed, the store is asked first what is there."""
+        attempt = iter([doubtful])
+
+        async def once() -> None:
+            missing = insert.rows
+            if missing and next(attempt, True):
+                missing = await asyncio.to_thread(self._store.missing, insert.table, insert.rows)
+            if missing:
+                await asyncio.to_thread(self._store.insert, insert.table, missing)
+
+        await self._retry(once)
+
+    async def _bury(self, letters: Sequence[DeadLetter]) -> None:
+        await self._insert(Insert("dead_letters", [msgspec.to_builtins(letter) for letter in letters]), doubtful=True)
+        for topic in sorted({letter.topic for letter in letters}):
+            keyed = [(letter.id, letter) for letter in letters if letter.topic == topic]
+            target = dead_letters_of(topic)
+            envelopes = list(pack(target, await self._bus.partitions(target), keyed))
+            await self._retry(partial(self._bus.append, envelopes))
+
+    async def _ask(self, questions: Sequence[Question]) -> list[Answer]:
+        return [await self._retry(partial(asyncio.to_thread, self._store.ask, one.name, one.params)) for one in questions]
+
+    async def _retry(self, do: Callable[[], Awaitable[T]]) -> T:
+        """Do it, again with growing pauses while the other side is busy; after *retry_for_s* the worker gives up and restarts."""
+        wait = self._settings.retry_first_s
+        end = time.monotonic() + self._settings.retry_for_s
+        while True:
+            try:
+                return await do()
+            except Busy as busy:
+                if time.monotonic() > end or self._stopping():
+                    raise
+                log.warning("%s waits: %s", self._worker.group, busy)
+                self.health.count({"retries": 1})
+                await asyncio.sleep(wait * (0.5 + random.random()))
+                wait = min(2 * wait, self._settings.retry_most_s)

@@ -1,0 +1,6 @@
+-- The newest triggers that started something or wait for a person: what cool-downs and budgets count.
+SELECT toString(id) AS id, revision, policy, tenant, app, toString(incident_id) AS incident_id, accepted_at
+FROM driftwheel.triggers FINAL
+WHERE state IN ('pending', 'approved', 'refused')
+ORDER BY accepted_at DESC
+LIMIT {limit:UInt32}
