@@ -23,15 +23,16 @@ WORDS = (
     '{"a": [1, 2]}',
     "the same again and again. " * 10,
     "   \n\t",
-    "你好，请问您的订单号是多少？",
+    "你好请问您的订单号是多少",
 )
 """Texts that signals have something to say about; Hypothesis alone would hardly find a refusal."""
 
 MODELS = ("gpt-4o-mini", "gpt-4o-2024-08-06", "openai/gpt-4o", "claude-sonnet-4-5", "own-model", "a/b/c", "")
 PROVIDERS = ("", "openai", "anthropic", "aws.bedrock", "litellm", "vllm")
 
-words: SearchStrategy[str] = st.one_of(st.sampled_from(WORDS), st.text(max_size=60))
-short: SearchStrategy[str] = st.one_of(st.just(""), st.text(max_size=12))
+words: SearchStrategy[str] = st.one_of(st.sampled_from(WORDS), st.text(max_size=30))
+name: SearchStrategy[str] = st.text(min_size=1, max_size=8)
+short: SearchStrategy[str] = st.just("") | name
 instants: SearchStrategy[datetime] = st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 seconds: SearchStrategy[float | None] = st.none() | st.floats(0, 600) | st.floats(allow_nan=False, allow_infinity=False)
 counts: SearchStrategy[int | None] = st.none() | st.integers(0, 200_000) | st.integers(-(2**70), 2**70)
@@ -51,7 +52,7 @@ def messages(draw: st.DrawFn) -> Message:
     )
 
 
-texts: SearchStrategy[Text] = st.one_of(words, st.lists(messages(), max_size=4).map(tuple))
+texts: SearchStrategy[Text] = st.one_of(words, st.lists(messages(), max_size=3).map(tuple))
 
 
 def inferences() -> SearchStrategy[Inference]:
@@ -59,7 +60,7 @@ def inferences() -> SearchStrategy[Inference]:
     return st.builds(
         Inference,
         id=ids,
-        app=short.filter(bool),
+        app=name,
         started_at=instants,
         model=st.sampled_from(MODELS) | short,
         provider=st.sampled_from(PROVIDERS) | short,
@@ -94,7 +95,7 @@ def feedbacks() -> SearchStrategy[Feedback]:
         Feedback,
         id=ids,
         at=instants,
-        name=st.sampled_from(["thumbs", "rating", "correction", "accepted"]) | short.filter(bool),
+        name=st.sampled_from(["thumbs", "rating", "correction", "accepted"]) | name,
         app=short,
         value=st.none() | st.floats(-1, 5) | st.floats(allow_nan=False, allow_infinity=False),
         label=short,

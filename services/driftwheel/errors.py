@@ -12,6 +12,7 @@ DriftwheelError                 anything we raise on purpose
 ├── NotOwner                    a consumer lost its partition; what it did since is another's work now
 ├── StoreError                  the store refused: its code and its own words
 ├── TooManyRejects              a worker sees mostly bad events: that is a bad deploy, it pauses
+├── Interrupted                 the process is to stop; the job in hand goes on at its next start
 ├── LauncherError               a training or evaluation process could not run or failed
 └── ActionFailed                an action could not be carried out; a retry may help
 
@@ -76,6 +77,10 @@ class StoreError(DriftwheelError):
 
 class TooManyRejects(DriftwheelError):
     """Most of what a worker reads is bad. It stands still, acks nothing and says so on `/health/ready`."""
+
+
+class Interrupted(DriftwheelError):
+    """The process is to stop; the job in hand goes on at its next start."""
 
 
 class LauncherError(DriftwheelError):

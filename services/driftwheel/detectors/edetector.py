@@ -2,14 +2,15 @@
 
 import hashlib
 import math
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Protocol
 
 from driftwheel.detectors.bets import Flags, luck
 from driftwheel.detectors.evidence import ACCEPTED, AT, COUNT, TOTAL, Alarm, Evidence, fresh
 from driftwheel.detectors.finding import Finding, micros, moment_of
 from driftwheel.detectors.frozen import Floats, freeze, thaw
 from driftwheel.detectors.settings import DetectorSettings
+from driftwheel.detectors.words import say
 from driftwheel_schemas import Observation
 
 WEEK_US = 7 * 86400 * 1_000_000
@@ -20,6 +21,9 @@ TAIL = 0.1
 
 class Bettor(Protocol):
     """What one kind of detector knows: its reference, its bag and its bets. All bets of a bettor are fair."""
+
+    noun: ClassVar[str]
+    """What `baseline` and `current` are, in words: mean, share or mean distance."""
 
     @property
     def rising(self) -> Flags:
@@ -33,12 +37,7 @@ class Bettor(Protocol):
 
     @property
     def learned(self) -> int:
-        """Units in the reference so far."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Units that a new one is ranked among."""
+        """Units in the reference and the bag: what a new one is judged by."""
         ...
 
     def learn(self, seen: Observation) -> float | None:
@@ -128,7 +127,7 @@ class EDetector:
     def finding(self) -> Finding:
         course, alarm = self.course, self.course.alarm
         sample = course.count - alarm.units_before if alarm else 0
-        return Finding(
+        found = Finding(
             version=course.version,
             epoch=course.epoch,
             revision=alarm.revision if alarm else course.units,
@@ -144,12 +143,11 @@ class EDetector:
             baseline=_mean(alarm.total_before, alarm.units_before) if alarm else _mean(course.total, course.count),
             current=_mean(course.total - alarm.total_before, sample) if alarm else None,
             sample_size=sample,
-            reference_size=self.bettor.size,
+            reference_size=alarm.units_before if alarm else self.bettor.learned,
             units_to_alarm=alarm.first_sample if alarm else 0,
             examples=tuple(alarm.examples) if alarm else (),
-            learned=self.bettor.learned,
-            wanted=self.settings.reference,
         )
+        return replace(found, reason=say(found, self.bettor.noun, self.settings.reference))
 
     def reference(self) -> bytes:
         return self.bettor.reference()
@@ -168,7 +166,7 @@ class EDetector:
         gap = min(max(0, now - course.clock), WEEK_US) if course.clock else 0
         course.clock, course.at = max(course.clock, now), micros(seen.at)
         course.units += 1
-        course.loose += not seen.unit.startswith("session:")
+        course.loose += seen.unit.startswith(("event:", "user:"))
         return self.settings.budget_per_week * gap / WEEK_US
 
     def _learn(self, seen: Observation) -> None:
@@ -230,7 +228,7 @@ class EDetector:
 
     def _promise(self) -> str:
         if self.course.loose:
-            return f"not stated: {self.course.loose} of {self.course.units} units are no sessions; send a session id with every call"
+            return f"not stated: {self.course.loose} units are no sessions; send a session id with every call"
         return f"at most {self.settings.budget_per_week:g} false alarms a week for this series"
 
 

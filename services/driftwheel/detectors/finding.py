@@ -13,8 +13,8 @@ class Finding:
     """
     The fields of a `Verdict` that a detector knows; the series adds its name.
 
-    `version` is that of the reference, empty while it is being filled. `unit` is what `baseline` and `current` are:
-    a mean, a share or a distance. `wanted` is how many units a reference takes, `learned` how many it has.
+    `version` is that of the reference, empty while it is being filled. A finding that is not drifted has as `revision`
+    the units seen so far, so that it can be told of a series again and again.
     """
 
     version: str
@@ -35,8 +35,6 @@ class Finding:
     reference_size: int = 0
     units_to_alarm: int = 0
     examples: tuple[str, ...] = ()
-    learned: int = 0
-    wanted: int = 0
     reason: str = ""
 
 

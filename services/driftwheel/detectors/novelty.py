@@ -2,6 +2,7 @@
 
 from array import array
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,12 @@ class Novelty:
     settings: DetectorSettings
     train: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     bag: Bag = field(default_factory=Bag)
-    rising: Flags = field(default=RANK_RISING, repr=False)
+
+    noun: ClassVar[str] = "mean distance"
+
+    @property
+    def rising(self) -> Flags:
+        return RANK_RISING
 
     @property
     def full(self) -> bool:
@@ -41,10 +47,6 @@ class Novelty:
     @property
     def learned(self) -> int:
         return len(self.train) + len(self.bag)
-
-    @property
-    def size(self) -> int:
-        return len(self.bag)
 
     def measure(self, seen: Observation) -> float:
         """Distance in [0, 2], rounded to 1e-5 so that the order of additions in a dot product cannot decide a rank."""
@@ -59,7 +61,7 @@ class Novelty:
             return None
         value = self.measure(seen)
         self.bag.add(value)
-        if self.learned == self.settings.reference:
+        if self.learned >= self.settings.reference:
             self.bag.close()
         return value
 
@@ -73,10 +75,6 @@ class Novelty:
             return None
         self.bag.renew(self.settings.keep)
         return len(self.bag), float(sum(self.bag.start))
-
-    def fits(self, seen: Observation) -> bool:
-        """The vector is as long as the ones before."""
-        return not len(self.train) or len(seen.vector or b"") == 2 * self.train.shape[1]
 
     def reference(self) -> bytes:
         return freeze((self.train.shape, self.train.tobytes(), self.bag.start.tobytes())) if self.full else b""

@@ -19,8 +19,8 @@ class DetectorSettings:
     How one series is watched.
 
     `budget_per_week` is the expected number of false alarms that one series may spend a week. The first `reference`
-    units are what it is compared with; the first `train` of them only tune the detector (train points of a novelty
-    detector, the place of the step of a rate). At `cap` units in the bag the last `keep` stay.
+    units are what it is compared with; the first `train` of them are no part of the bag (a novelty detector measures
+    distances to them). At `cap` units in the bag the last `keep` stay.
     """
 
     budget_per_week: float = 0.02
@@ -91,9 +91,10 @@ class DetectionSettings:
     an app with 40 series expects at most 40 x 0.02 = 0.8 false alarms a week; to promise B for the app, give B / series.
 
     `detectors` and `references` go by kind; `patterns` sets the reference of the signals that match, first match first.
-    A vector's reference is five eighths train points and three eighths calibration, a flag's half and half.
+    A vector's reference is five eighths train points and three eighths calibration.
     `units` is how many recent units each series remembers. Beyond `max_series` series or `max_bytes` of state a partition
-    takes no new series and counts what it refused. A snapshot is due every `snapshot_every_s` or `snapshot_every` observations.
+    takes no new series and counts what it refused. A snapshot is due every `snapshot_every_s` or `snapshot_every` observations,
+    and stores `snapshot_bytes` at a time; with one, every `evidence_every_s`, goes a row with the evidence of a quiet series (every minute: half a million rows a year).
     """
 
     budget_per_week: float = 0.02
@@ -108,6 +109,8 @@ class DetectionSettings:
     max_bytes: int = 512 * 1024 * 1024
     snapshot_every_s: float = 5.0
     snapshot_every: int = 20_000
+    snapshot_bytes: int = 32 * 1024 * 1024
+    evidence_every_s: float = 60.0
 
     def of(self, signal: str, kind: Kind) -> DetectorSettings:
         """
@@ -119,7 +122,7 @@ class DetectionSettings:
         250
         """
         reference = next((n for pattern, n in self.patterns if fnmatchcase(signal, pattern)), self.references[kind])
-        train = {"vector": reference * 5 // 8, "flag": reference // 2}.get(kind, 0)
+        train = reference * 5 // 8 if kind == "vector" else 0
         return DetectorSettings(budget_per_week=self.budget_per_week, reference=reference, train=train, cap=self.cap, keep=self.keep)
 
     def rules_of(self, signal: str) -> list[RuleSettings]:

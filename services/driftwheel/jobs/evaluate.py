@@ -73,7 +73,7 @@ def program(folder: Path) -> Result:
     say(Progress(progress=ANSWERED, note="scoring"))
     rows = _scored([_row(side, line, answers) for side, line in asked])
     write(folder / SCORES, to_lines(rows))
-    metrics |= summary(rows) | {"evaluate.seconds": time.monotonic() - started, "peak_rss.mib": peak_rss_mib()}
+    metrics |= summary(rows) | {"evaluate.seconds": time.monotonic() - started, "evaluate.peak_rss.mib": peak_rss_mib()}
     origin = f"logged in production ({CHAMPION_ANSWERS})" if config.champion.logged else "generated here"
     return Result(
         metrics=metrics,

@@ -5,6 +5,7 @@ Fine-tunes a model with LoRA on `train.jsonl`: `python -m driftwheel.jobs.finetu
 here, so the two belong together), and the loss curve, times, versions and peak memory in the result.
 """
 
+import math
 import resource
 import sys
 import time
@@ -12,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from driftwheel.errors import LauncherError
 from driftwheel.jobs.dataset import Line, Manifest
 from driftwheel.jobs.folder import CONFIG, MANIFEST, Progress, Result, decoded, main, read_lines, say
 from driftwheel.jobs.promote import artifact_digest
@@ -43,12 +45,14 @@ def program(folder: Path) -> Result:
     valid = trainer.evaluate()["eval_loss"] if trainer.eval_dataset is not None else None
     _save(trainer, weights, config, folder / ADAPTER)
     curve = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    if not all(map(math.isfinite, curve)):
+        raise LauncherError(f"jobs.training.learning_rate: the loss ran away with {config.learning_rate:g}; take a smaller one")
     metrics = {
         "train.seconds": seconds,
         "train.steps": float(trainer.state.global_step),
         "train.rows": float(manifest.files["train.jsonl"].rows),
     }
-    metrics |= {"train.loss.first": curve[0], "train.loss.last": curve[-1], "peak_rss.mib": peak_rss_mib()}
+    metrics |= {"train.loss.first": curve[0], "train.loss.last": curve[-1], "train.peak_rss.mib": peak_rss_mib()}
     metrics |= {"train.cut_rows": float(_cut(folder, weights, config))} | ({"valid.loss": valid} if valid is not None else {})
     return Result(
         metrics=metrics,

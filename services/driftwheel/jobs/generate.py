@@ -44,9 +44,12 @@ class Generator:
     """A model that answers, loaded as production would: the base, and an adapter on it that can be changed."""
 
     def __init__(self, base: str, adapter: str = "", *, threads: int = 2, batch: int = 16) -> None:
+        import torch
+
         weights = load(base, threads)
-        self._base, self._tokenizer, self._batch = weights.model, weights.tokenizer, batch
-        self._model: PreTrainedModel = weights.model
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._base, self._tokenizer, self._batch = weights.model.to(self._device), weights.tokenizer, batch
+        self._model: PreTrainedModel = self._base
         self._tokenizer.padding_side = "left"
         if adapter:
             self.wear(adapter)
@@ -74,9 +77,10 @@ class Generator:
         for start in range(0, len(order), self._batch):
             places = order[start : start + self._batch]
             chats = [[{"role": "user", "content": questions[at]}] for at in places]
-            asked = self._tokenizer.apply_chat_template(
+            encoded = self._tokenizer.apply_chat_template(
                 chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
             )
+            asked = encoded.to(self._device)
             with torch.inference_mode():
                 made = self._model.generate(**asked, max_new_tokens=max_new_tokens, do_sample=False)
             said = self._tokenizer.batch_decode(made[:, asked["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -115,7 +119,7 @@ class Generator:
         for at, (head_size, row) in enumerate(zip(heads, rows, strict=True)):
             ids[at, : len(row)], mask[at, : len(row)] = torch.tensor(row), 1
             labels[at, head_size : len(row)] = torch.tensor(row[head_size:])
-        return {"input_ids": ids, "attention_mask": mask}, labels
+        return {"input_ids": ids.to(self._device), "attention_mask": mask.to(self._device)}, labels.to(self._device)
 
 
 def program(folder: Path) -> Result:

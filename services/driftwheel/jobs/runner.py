@@ -8,63 +8,29 @@ uuid5(job). The world comes in as callables (`Outside`); nothing here imports a 
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from driftwheel.errors import LauncherError
 from driftwheel.jobs import gate
-from driftwheel.jobs.dataset import Dataset, Example, Line, Manifest, build, general
+from driftwheel.jobs.dataset import Dataset, Line, Manifest, build, general
 from driftwheel.jobs.folder import CHAMPION_ANSWERS, CONFIG, MANIFEST, Progress, Result, decoded, read_lines, to_lines, write
-from driftwheel.jobs.launchers import Launcher, Run
+from driftwheel.jobs.launchers import Run
+from driftwheel.jobs.outside import Outside, Snapshot
 from driftwheel.jobs.promote import Champion, candidate_name, install
 from driftwheel.jobs.settings import Comparison, Contender, EvaluationSettings, JobSettings, TrainingSettings
 from driftwheel_schemas import Job, Promotion, Trigger, derived_id
 
+State = Literal["requested", "running", "succeeded", "failed"]
 JOB, PROMOTION = "job.json", "promotion.json"
 SHARES = {"dataset": (0.0, 0.02), "finetune": (0.02, 0.7), "evaluate": (0.7, 0.97), "gate": (0.97, 0.99), "promote": (0.99, 1.0)}
 """Where on the way of a whole job each step begins and ends."""
 TOLD_EVERY = 0.01
 """A job says at most about a hundred revisions of its progress, however talkative its programs are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """The row of table `datasets`: what a job trained on; `manifest` is JSON."""
-
-    id: str
-    tenant: str
-    app: str
-    job_id: str
-    trigger_id: str
-    train_rows: int
-    eval_rows: int
-    heldout_rows: int
-    manifest: str
-    at: datetime
-
-
-Said = Job | Snapshot | Promotion
-"""What a job tells the world: an event for the bus, a row for the store."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
-    """
-    What a job needs of the world.
-
-    `examples` and `champion` are asked once a job. `emit` has stored and published what it is given when it returns;
-    it may be given the same again after a crash. `clock` says the time, aware and in UTC.
-    """
-
-    examples: Callable[[Trigger], Sequence[Example]]
-    champion: Callable[[Trigger], Champion | None]
-    launcher: Launcher
-    emit: Callable[[Said], None]
-    clock: Callable[[], datetime]
 
 
 def job_id(trigger: Trigger) -> str:
@@ -115,11 +81,11 @@ class _Course:
         self._outside.emit(self.job)
         return self.job
 
-    def say(self, step: str, progress: float, detail: str, *, state: str = "running") -> Job:
+    def say(self, step: str, progress: float, detail: str, *, state: State = "running") -> Job:
         """Say where the job stands; *progress* is of the whole."""
         self.job = replace(
             self.job,
-            state=msgspec.convert(state, Job.__annotations__["state"]),
+            state=state,
             revision=self.job.revision + 1,
             step=step,
             progress=round(progress, 4),
@@ -159,18 +125,14 @@ class _Course:
     def evaluate(self, manifest: Manifest, tuned: Result | None) -> Result:
         """Compare, in the launcher; against whom is decided once and kept."""
         folder, settings = self._folder / "evaluate", self._settings.evaluation
-        if not (folder / CONFIG).exists():
+        candidate = Contender(name=candidate_name(tuned.base_model, tuned.artifact_digest), adapter=tuned.artifact_uri) if tuned else None
+        if not (folder / CONFIG).exists() or decoded(folder / CONFIG, Comparison).candidate != candidate:
             observed = [line for side in ("eval", "heldout") for line in read_lines(self._folder / "dataset" / f"{side}.jsonl", Line)]
             champion = self._contender(self._outside.champion(self._trigger), observed)
-            if champion.logged:
-                answers = [{"id": line.id, "answer": line.observed} for line in observed if line.observed_model == champion.name]
-                write(folder / CHAMPION_ANSWERS, to_lines(answers))
-            candidate = tuned and Contender(name=candidate_name(tuned.base_model, tuned.artifact_digest), adapter=tuned.artifact_uri)
-            self._prepared(
-                "evaluate",
-                manifest,
-                Comparison(base=self._settings.training.base, champion=champion, candidate=candidate, settings=settings),
-            )
+            answers = [{"id": line.id, "answer": line.observed} for line in observed if line.observed_model == champion.name]
+            write(folder / CHAMPION_ANSWERS, to_lines(answers if champion.logged else ()))
+            sides = Comparison(base=self._settings.training.base, champion=champion, candidate=candidate, settings=settings)
+            self._prepared("evaluate", manifest, sides)
         return self._launched("evaluate", _run("driftwheel.jobs.evaluate", folder, settings), "comparing answers")
 
     def promotion(self, manifest: Manifest, tuned: Result, compared: Result) -> Promotion:

@@ -72,7 +72,7 @@ class GateSettings:
     alpha: float = 0.05
     confidence: float = 0.95
     min_gain: float = 0.0
-    min_pairs: int = 20
+    min_pairs: int = 30  # below it, skewed scores promote too often (gate.py)
     max_forgetting: float = 0.3
     resamples: int = 10_000
     seed: int = 7

@@ -33,6 +33,9 @@ VERSION = 1
 LIKENESS = "similarity.prompt_response.cosine"
 CORRECTION = "similarity.correction.cosine"
 
+FINISHED = 1
+"""In the ledger: this owner saw every row land. Of what it found in the store only the vectors are sure to be there."""
+
 CORRECTIONS_AT_ONCE = 64
 CORRECTIONS_EVERY = timedelta(seconds=5)
 
@@ -101,7 +104,7 @@ class Enrich:
 
     def wants(self, batch: Batch) -> Sequence[Question]:
         """The vectors of inferences that were enriched before; every few seconds, corrections to compare."""
-        known = sorted({one.event.id for one in open_envelopes(batch.records, Inference).events if self._known(one)})
+        known = sorted({one.event.id for one in open_envelopes(batch.records, Inference).events if self._known(one) is not None})
         questions = []
         if known:
             questions.append(Question("embeddings_of", {"ids": known, "encoder": self._embedder.name}))
@@ -119,14 +122,14 @@ class Enrich:
         seen = [_subject(one, stored.get(one.event.id, {})) for one in chosen]
         compared = [_correction(row) for row in found.get("corrections_to_compare", ())]
         embedded = self._embed([*seen, *compared])
-        fresh = [one for one in seen if one.vectors.keys() - one.stored]
+        unfinished = [subject for subject, one in zip(seen, chosen, strict=True) if self._known(one) != FINISHED]
         self._partitions = {one.event.id: one.record.partition for one in chosen}
         if "corrections_to_compare" in found:
             self._compared_at = batch.now
         return Outcome(
-            inserts=[  # vectors last: an inference whose vectors are stored has all its rows
-                Insert("late_readings", list(chain.from_iterable(map(_late_rows, [*fresh, *compared])))),
-                Insert("embeddings", list(chain.from_iterable(_vector_rows(one, self._embedder.name) for one in fresh))),
+            inserts=[  # vectors first: a model does not repeat itself exactly, and a likeness is that of stored vectors
+                Insert("embeddings", [row for one in seen for row in _vector_rows(one, self._embedder.name)]),
+                Insert("late_readings", [row for one in chain(unfinished, compared) for row in _late_rows(one)]),
             ],
             publish=list(pack(OBSERVATIONS, self._observations, self._observe(seen, compared))),
             acks=acks_of(batch.records),
@@ -140,13 +143,14 @@ class Enrich:
         )
 
     def landed(self, outcome: Outcome) -> None:
-        for row in outcome.inserts[-1].rows:
+        for row in outcome.inserts[0].rows:
             if ledger := self._ledgers.of.get(self._partitions.get(row["inference_id"], -1)):
-                ledger.add(row["inference_id"])
+                ledger.add(row["inference_id"], FINISHED)
 
-    def _known(self, placed: Placed[Inference]) -> bool:
+    def _known(self, placed: Placed[Inference]) -> int | None:
+        """What the ledger says: None if no vector is stored, 0 if one was found in the store, FINISHED if all rows landed."""
         ledger = self._ledgers.of.get(placed.record.partition)
-        return ledger is not None and placed.event.id in ledger
+        return None if ledger is None else ledger.get(placed.event.id)
 
     def _compares(self, now: datetime) -> bool:
         """Whether corrections are due. Who owns partition 0 compares them, so one member of the group does."""
@@ -154,7 +158,7 @@ class Enrich:
 
     def _choose(self, events: Sequence[Placed[Inference]]) -> list[Placed[Inference]]:
         """What is enriched: all that was before (its vectors are there), and of the rest the smallest hashes."""
-        shares = {one.event.id: _share(one.event.id) for one in events if not self._known(one)}
+        shares = {one.event.id: _share(one.event.id) for one in events if self._known(one) is None}
         left = sorted((id_ for id_, share in shares.items() if share < self._sample), key=shares.__getitem__)
         taken = frozenset(left[: self._at_once])
         return [one for one in events if one.event.id in taken or one.event.id not in shares]

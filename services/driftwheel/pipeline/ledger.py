@@ -21,9 +21,6 @@ class Ledger:
         self.limit = limit
         self._digests: OrderedDict[str, int] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._digests)
-
     def __contains__(self, event_id: str) -> bool:
         return event_id in self._digests
 

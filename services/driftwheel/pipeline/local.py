@@ -7,24 +7,21 @@ in between is mended by the next owner, which does the same again.
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
 import msgspec
 
 from driftwheel.bus import Bus, Claim, Consumer, Record
-from driftwheel.errors import Busy, NotOwner, TooManyRejects
+from driftwheel.errors import NotOwner, TooManyRejects
 from driftwheel.pipeline import Ack, Answer, Batch, Bury, Insert, Outcome, Publish, Question, Worker
 from driftwheel.pipeline.envelope import pack
+from driftwheel.pipeline.patience import Patience
 from driftwheel.store import Store
 from driftwheel_schemas import DeadLetter, dead_letters_of
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +38,6 @@ class ShellSettings:
     linger_s: float = 0.5
     max_records: int = 200
     tick_s: float = 1.0
-    retry_first_s: float = 0.2
-    retry_most_s: float = 5.0
     retry_for_s: float = 300.0
 
 
@@ -68,11 +63,11 @@ class Shell:
         self._worker, self._bus, self._store, self._clock = worker, bus, store, clock
         self._settings = settings or ShellSettings()
         self._doubt: dict[Claim, int] = {}
-        self._stopping: Callable[[], bool] = lambda: False
+        self._retry = Patience(worker.group, for_s=self._settings.retry_for_s)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until *stop* is set; what is in hand then is finished first."""
-        self._stopping = stop.is_set
+        self._retry.gave_up = stop.is_set
         consumer = await self._bus.consumer(self._worker.group, self._worker.topics)
         try:
             while not stop.is_set():
@@ -163,18 +158,3 @@ class Shell:
 
     async def _ask(self, questions: Sequence[Question]) -> list[Answer]:
         return [await self._retry(partial(asyncio.to_thread, self._store.ask, one.name, one.params)) for one in questions]
-
-    async def _retry(self, do: Callable[[], Awaitable[T]]) -> T:
-        """Do it, again with growing pauses while the other side is busy; after *retry_for_s* the worker gives up and restarts."""
-        wait = self._settings.retry_first_s
-        end = time.monotonic() + self._settings.retry_for_s
-        while True:
-            try:
-                return await do()
-            except Busy as busy:
-                if time.monotonic() > end or self._stopping():
-                    raise
-                log.warning("%s waits: %s", self._worker.group, busy)
-                self.health.count({"retries": 1})
-                await asyncio.sleep(wait * (0.5 + random.random()))
-                wait = min(2 * wait, self._settings.retry_most_s)

@@ -33,7 +33,6 @@ class Finder:
 
 
 _NOT_DIGIT = re.compile(r"[^0-9]")
-_DATE = re.compile(r"(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?(?!\d)|\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d(?!\d)")
 _YEARS = re.compile(r"(?:(?:19|20)\d\d\D{0,3})+")
 
 
@@ -71,19 +70,12 @@ def _key(found: re.Match[str]) -> int:
     return found.end("m") if good or found["m"].startswith(("AKIA", "ASIA")) else -1
 
 
-def _phone(found: re.Match[str]) -> int:
-    """National forms: 7 to 13 digits that are no date and no row of years."""
-    text = found["m"].lstrip("(")
-    good = 7 <= len(_NOT_DIGIT.sub("", text)) <= 13 and not _DATE.match(text) and not _YEARS.fullmatch(text)
-    return found.end("m") if good else -1
-
-
 def _phone_abroad(found: re.Match[str]) -> int:
     """`+` and 8 to 15 digits (E.164); in one piece 9, since `+1000000` is a gain; `00` and 10, in one piece 12."""
     digits = _NOT_DIGIT.sub("", found["m"])
     spaced = len(digits) < len(found["m"].lstrip("+"))
     least = (8 if spaced else 9) if found["m"][0] == "+" else (10 if spaced else 12)
-    return found.end("m") if least <= len(digits) <= 17 else -1
+    return found.end("m") if least <= len(digits) <= 15 else -1
 
 
 _LEFT = r"(?:(?<![A-Za-z0-9_])|(?<=\\[nrt]))"
@@ -95,7 +87,7 @@ _TAIL = r"[A-Za-z0-9_\-]"
 
 
 def _number(body: str) -> re.Pattern[str]:
-    return re.compile(f"{_NUMBER}(?P<m>{body}){_RIGHT}")
+    return re.compile(rf"(?:{_NUMBER}|(?=\())(?P<m>{body}){_RIGHT}")
 
 
 KEYS = (
@@ -127,36 +119,50 @@ EMAILS = (
         unbounded=True,
     ),
 )
+DATE = re.compile(r"(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?(?: \d\d)?(?!\d)|\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d(?: \d\d)?(?!\d)")
+"""The commonest long number, with the hour that may follow; it is left alone at once."""
+
 COMPANIES = (Finder("CNPJ", _number(r"[0-9A-Z]{2}([. ]?)[0-9A-Z]{3}\2[0-9A-Z]{3}[/ ]?[0-9A-Z]{4}[- ]?[0-9]{2}"), _cnpj),)
+ACCOUNTS = (Finder("IBAN", re.compile(_LEFT + r"(?P<m>[A-Za-z]{2}[0-9]{2}(?:[ \-]?[A-Za-z0-9]){11,29})"), _iban),)
+_NATIONAL = "|".join(
+    (
+        rf"(?:1{_S})?(?:\([2-9][0-9]{{2}}\) ?|[2-9][0-9]{{2}}{_S})[0-9]{{3}}{_S}[0-9]{{4}}",  # North America
+        rf"1[3-9][0-9]{_S}[0-9]{{4}}{_S}[0-9]{{4}}",  # China
+        r"\([1-9]{2}\) ?(?:9 ?)?[0-9]{4}[ \-]?[0-9]{4}|[1-9]{2}[ \-](?:9 ?[0-9]{4}[ \-]?|[2-5][0-9]{3}-)[0-9]{4}",  # Brazil
+        r"[67][0-9]{2}(?: [0-9]{2}){3}",  # Spain
+        r"0[1-9](?:[ .\-][0-9]{2}){4}",  # France
+        r"\(?0[1-9]\)?[ \-][0-9]{4}[ \-][0-9]{4}",  # Australia, Japan
+        r"\(?0[1-9][0-9]\)?[ \-/]{1,3}[0-9](?:[ \-]?[0-9]){5,8}|\(?0[1-9][0-9]{2,3}\)?[ \-/]{1,3}[0-9](?:[ \-]?[0-9]){4,7}",  # Britain, Germany
+        r"0(?:1[5-7]|[4679][0-9])[0-9]{7,8}",  # mobiles behind a trunk 0, in one piece
+    )
+)
 NUMBERS = (
-    Finder("IBAN", re.compile(_LEFT + r"(?P<m>[A-Za-z]{2}[0-9]{2}(?:[ \-]?[A-Za-z0-9]){11,29})"), _iban),
-    Finder("CARD", _number(rf"[0-9]{{13,19}}|[0-9]{{4}}{_S}[0-9]{{6}}{_S}[0-9]{{4,5}}"), _card),
-    Finder("CARD", _number(rf"[0-9]{{4}}{_S}[0-9]{{4}}{_S}[0-9]{{4}}{_S}[0-9]{{1,7}}"), _card),
-    Finder("CARD", _number(rf"[0-9]{{4}}(?:{_S}[0-9]{{4}}){{3}}{_S}[0-9]{{3}}"), _card),
+    Finder("CARD", _number(rf"[0-9]{{13,19}}|[0-9]{{4}}{_S}[0-9]{{6}}{_S}[0-9]{{4,5}}|(?:[0-9]{{4}}{_S}){{3}}[0-9]{{1,7}}"), _card),
+    Finder("CARD", _number(rf"(?:[0-9]{{4}}{_S}){{4}}[0-9]{{3}}"), _card),
     *COMPANIES,
     Finder("CPF", _number(r"[0-9]{3}([. ]?)[0-9]{3}\2[0-9]{3}[-\u2013 /]?[0-9]{2}"), _cpf),
-    Finder("PHONE", re.compile(rf"(?<![0-9_\].+])(?P<m>\+\(?[1-9](?:[ ().\-/\u00a0\u2011]{{0,2}}[0-9]){{7,15}}){_RIGHT}"), _phone_abroad),
-    Finder("PHONE", _number(r"00[ \-]?[1-9](?:[ \-/]{0,2}[0-9]){7,13}"), _phone_abroad),
-    # North America; China and Korea; Brazil with and without the bracket; Spain
-    Finder("PHONE", _number(rf"(?:1{_S})?(?:\([2-9][0-9]{{2}}\) ?|[2-9][0-9]{{2}}{_S})[0-9]{{3}}{_S}[0-9]{{4}}"), _phone),
-    Finder("PHONE", _number(rf"1[3-9][0-9]{_S}[0-9]{{4}}{_S}[0-9]{{4}}"), _phone),
-    Finder("PHONE", _number(r"\([1-9]{2}\) ?(?:9 ?)?[0-9]{4}[ \-]?[0-9]{4}|[1-9]{2}[ \-](?:9 ?[0-9]{4}[ \-]?|[2-5][0-9]{3}-)[0-9]{4}"), _phone),
-    Finder("PHONE", _number(r"[67][0-9]{2}(?: [0-9]{2}){3}"), _phone),
-    # a trunk 0: France; Australia and Japan; Britain, Germany, Italy, Korea; mobiles in one piece
-    Finder("PHONE", _number(r"0[1-9](?:[ .\-][0-9]{2}){4}|\(?0[1-9]\)?[ \-][0-9]{4}[ \-][0-9]{4}"), _phone),
-    Finder("PHONE", _number(r"\(?0[1-9][0-9]{1,3}\)?[ \-/]{1,3}[0-9]{2,8}(?:[ \-][0-9]{2,5}){0,4}"), _phone),
-    Finder("PHONE", _number(r"0(?:1[5-7]|[4679][0-9])[0-9]{7,8}"), _phone),
-    # any form behind a word that says so
     Finder(
         "PHONE",
         re.compile(
-            r"(?:(?<![A-Za-z])|(?<=\\[nrt]))(?i:tel|telefone?|telephone|(?:tele|mobile|cell)?phone|mobile|cell|celular|whatsapp|fone|fax|handy)"
-            r"(?i:[_ ](?:number|no|nr))?[\s\"'\\:=.#]{1,6}(?P<m>\(?[0-9](?:[ ().\-/]{0,2}[0-9]){6,12})(?![A-Za-z0-9_])"
+            rf"(?:(?<![0-9_\].+])(?P<m>\+\(?[1-9](?:[ ().\-/\u00a0\u2011]{{0,2}}[0-9]){{7,14}}|{_NUMBER}00[ \-]?[1-9](?:[ \-/]{{0,2}}[0-9]){{7,12}}))"
+            + _RIGHT
         ),
-        _phone,
+        _phone_abroad,
+    ),
+    Finder("PHONE", _number(_NATIONAL)),
+    Finder(  # any form behind a word that says so
+        "PHONE",
+        re.compile(
+            r"(?:(?<![A-Za-z])|(?<=\\[nrt]))(?i:tel|telefone?|telephone|(?:tele|mobile|cell)?phone|mobile|cell|celular|whatsapp|fone|fax|handy)"
+            r"(?i:[_ ](?:number|no|nr))?[\s\"'\\:=.#]{1,6}(?P<m>\(?[0-9](?:[ ().\-/]{0,2}[0-9]){6,12})" + _RIGHT
+        ),
+        lambda found: -1 if DATE.match(found["m"]) else found.end("m"),
     ),
 )
-"""In this order: a card may hold what looks like a phone, never the other way round."""
+"""In this order: a card may hold what looks like a telephone, never the other way round."""
 
-LONG_NUMBER = re.compile(r"[0-9](?:[ ().\-/\u00a0\u2011\u2013]{0,3}+[0-9]){6}")
-"""What every kind in NUMBERS contains: seven digits with little between them. 4 µs per KiB, against 100 for the finders."""
+LONG_NUMBER = re.compile(r"[0-9](?:[ ().\-/\u00a0\u2011\u2013]{0,4}+[0-9]){6,}+")
+"""What every kind in NUMBERS lies in (with a `+` or `(` before it): seven digits or more with little between them."""
+
+ACCOUNT_HINT = re.compile(r"[0-9]{2}(?<=[A-Za-z]{2}[0-9]{2})[ \-]?[A-Za-z0-9]{2}")
+COMPANY_HINT = re.compile(r"/[0-9A-Z]{4}-[0-9]{2}")

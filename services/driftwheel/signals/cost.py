@@ -1,6 +1,5 @@
 """What the call cost."""
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,9 @@ Price = Mapping[str, float]
 """US dollars per million tokens: `input`, `output` and, where cached tokens are cheaper, `cached`."""
 
 Lookup = Callable[[Inference, int, int], float | None]
+
+MOST_USD = 999_999_999
+"""What the store's Decimal(18, 9) holds; more, or less than nothing, is no cost."""
 
 REMEMBERED = 4_096
 """Pairs of provider and model whose place in the price table is kept; names come from outside, so it is bounded."""
@@ -83,8 +85,9 @@ class Cost:
                 )
 
     def __call__(self, event: Inference) -> Iterator[tuple[str, float]]:
-        usd = self._of(event) if event.cost_usd is None else float(event.cost_usd)
-        if usd is not None and math.isfinite(usd) and usd >= 0:
+        own = event.cost_usd
+        usd = self._of(event) if own is None else float(own) if own.is_finite() else None
+        if usd is not None and 0 <= usd <= MOST_USD:
             yield "cost.usd", usd
 
     def _of(self, event: Inference) -> float | None:

@@ -22,13 +22,13 @@ class Emptiness:
 
     It loops if, of all pieces of 16 characters in its last 1,000, at most `distinct` are different: .2 means that on
     average each is there five times. Ordinary prose, tables and lists of JSON objects are far above (see the tests).
-    Nothing is said of calls that failed, nor of embeddings, which have no answer.
+    Nothing is said of calls that failed, of embeddings, which have no answer, and where texts are not logged at all.
     """
 
     distinct: float = 0.2
 
     def __call__(self, event: Inference) -> Iterator[tuple[str, float]]:
-        if event.error_type or event.operation == "embeddings":
+        if event.error_type or event.operation == "embeddings" or not (event.prompt or event.response):
             return
         text = text_of(event.response)
         blank = not text.strip()

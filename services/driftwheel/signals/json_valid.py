@@ -13,11 +13,12 @@ class JsonValid:
     """
     `json.valid.flag`, where JSON was asked for and the call worked: 1 if the whole answer parses, else 0.
 
-    Nothing is tolerated: no fence round it, no words before it, no NaN. An answer of tool calls alone says nothing.
+    Nothing is tolerated: no fence round it, no words before it, no NaN. Tool calls alone, and an app that logs no
+    texts, say nothing.
     """
 
     def __call__(self, event: Inference) -> Iterator[tuple[str, float]]:
-        if event.response_format != "json" or event.error_type:
+        if event.response_format != "json" or event.error_type or not (event.prompt or event.response):
             return
         text = text_of(event.response)
         if text or not tool_calls_of(event.response):

@@ -20,13 +20,20 @@ REVISED = frozenset({"feedback", "verdicts", "triggers", "jobs", "detector_state
 AGAIN = frozenset({159, 202, 203, 209, 210, 241, 243, 252, 279, 473})
 """Codes that pass: timeouts, too many queries, no memory or disk, sockets, too many parts, all connections tried, deadlock."""
 
+READABLE: Mapping[str, int | str] = {
+    "date_time_output_format": "iso",
+    "output_format_json_quote_64bit_integers": 0,
+    "output_format_json_quote_decimals": 1,
+}
+"""Times as RFC 3339, whole numbers as numbers, decimals as text: what msgspec turns into the contract's types."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSettings:
-    """Where the store is. `cluster` is empty for the embedded engine and a single server."""
+    """Where the store is; port 0 is the embedded one of the data folder. `cluster` is empty for it and for a single server."""
 
     host: str = "127.0.0.1"
-    port: int = 8123
+    port: int = 0
     user: str = "default"
     password: str = ""
     secure: bool = False
@@ -70,9 +77,11 @@ class ClickHouse:
             return []  # a question about nobody; ClickHouse cannot type an empty array
         return self.query(question_text(question), params)
 
-    def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
-        """The rows that *sql* selects; parameters are bound by name as `{name:Type}`."""
-        settings = {"date_time_output_format": "iso", "output_format_json_quote_64bit_integers": 0, "output_format_json_quote_decimals": 1}
+    def query(self, sql: str, params: Mapping[str, Any] | None = None, *, read_only: bool = False) -> list[Row]:
+        """The rows that *sql* selects; parameters are bound by name as `{name:Type}`. *read_only* refuses all that is no question."""
+        settings: dict[str, int | str] = dict(READABLE)
+        if read_only:
+            settings["readonly"] = 2  # 1 would refuse the settings beside it
         answer = self._do(lambda client: client.raw_query(sql, parameters=dict(params or {}), fmt="JSONEachRow", settings=settings))
         return msgspec.json.Decoder(Row).decode_lines(answer)
 

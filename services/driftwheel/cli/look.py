@@ -1,0 +1,137 @@
+"""`query`, `verdict`, `doctor`, `dataset`: what is there, and why."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from driftwheel.cli.context import console, of, reach, store_of
+from driftwheel.errors import DriftwheelError
+from driftwheel.store import Row
+
+Data = Annotated[Path | None, typer.Option(help="The data folder of the running system.")]
+CELL = 120
+"""Characters of a cell; the JSON of `--json` has all."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to *app*."""
+    app.command()(query)
+    app.command()(verdict)
+    app.command()(doctor)
+    app.command()(dataset)
+
+
+def query(
+    context: typer.Context,
+    sql: Annotated[str, typer.Argument(help="A SELECT; tables are in the database driftwheel.")],
+    data: Data = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a row.")] = False,  # noqa: FBT002
+) -> None:
+    """Ask the store."""
+    rows = store_of(of(context).settings(data)).query(sql, read_only=True)
+    if json:
+        import msgspec
+
+        for row in rows:
+            print(msgspec.json.encode(row).decode())  # noqa: T201  data goes to stdout as it is
+        return
+    show(rows, f"{len(rows)} rows")
+
+
+def verdict(
+    context: typer.Context,
+    id_: Annotated[str, typer.Argument(metavar="[ID]", help="The beginning of a verdict's id; without it, the newest verdicts.")] = "",
+    data: Data = None,
+) -> None:
+    """What detectors say, and why policies acted on it or not."""
+    store = store_of(of(context).settings(data))
+    if not id_:
+        rows = store.ask("newest_verdicts", {"limit": 40})
+        show(rows, "newest verdicts: alarms first, then the quiet series with the most evidence")
+        return
+    rows = store.ask("verdict", {"id": id_})
+    if not rows:
+        raise DriftwheelError(f"no verdict begins with {id_!r}; `driftwheel verdict` lists the newest")
+    facts(rows[0])
+    show(store.ask("triggers_of_verdict", {"id": rows[0]["id"]}), "what policies decided")
+
+
+def dataset(
+    context: typer.Context,
+    id_: Annotated[str, typer.Argument(metavar="[ID]", help="A dataset's id; without it, all of them.")] = "",
+    data: Data = None,
+) -> None:
+    """What models were trained on."""
+    store = store_of(of(context).settings(data))
+    if not id_:
+        show(store.ask("datasets"), "datasets")
+        return
+    rows = store.query("SELECT manifest FROM driftwheel.datasets FINAL WHERE id = {id:String} LIMIT 1", {"id": id_})
+    if not rows:
+        raise DriftwheelError(f"no dataset {id_!r}; `driftwheel dataset` lists them")
+    console.print_json(rows[0]["manifest"])
+
+
+def doctor(context: typer.Context, data: Data = None) -> None:
+    """Check what runs: store, bus, lags, dead letters, disk. Exit code 1 when something is wrong."""
+    settings = of(context).settings(data)
+    found = asyncio.run(_examine(reach(settings)))
+    table = Table("what", "state", "")
+    for what, fine, text in found:
+        table.add_row(what, "[green]ok[/green]" if fine else "[red]look[/red]", escape(text))
+    console.print(table)
+    if not all(fine for _, fine, _ in found):
+        raise typer.Exit(1)
+
+
+async def _examine(settings: "Settings") -> list[tuple[str, bool, str]]:  # noqa: F821
+    from driftwheel.store.clickhouse import ClickHouse
+    from driftwheel.wiring import open_bus
+    from driftwheel_schemas import topics
+
+    store = ClickHouse(settings.store)
+    version = store.query("SELECT version() AS version")[0]["version"]
+    found = [("store", True, f"ClickHouse {version} at {settings.store.host}:{settings.store.port}")]
+    async with open_bus(settings) as bus:
+        for name, topic in topics().items():
+            for reader in topic.readers:
+                if reader != "cli":
+                    lag = sum((await bus.lag(reader, name)).values())
+                    found.append((f"{reader} ← {name}", lag < 1_000, f"{lag} envelopes behind"))
+    letters = store.ask("dead_letters_by_reason")
+    for row in letters:
+        found.append((f"dead letters of {row['topic']}", False, f"{row['letters']} for {row['reason']}, the last: {row['detail']}"))
+    unmatched = store.ask("feedback_matching")[0]
+    found.append(("feedback", True, f"{unmatched['matched']} matched, {unmatched['waiting']} wait for their inference, median lag {unmatched['lag_s'] or 0:.0f} s"))
+    free = shutil.disk_usage(settings.data).free / 1024**3
+    found.append(("disk", free > 1, f"{free:.1f} GiB free in {settings.data}"))
+    return found
+
+
+def show(rows: list[Row], title: str) -> None:
+    """Rows as a table; every value is untrusted text."""
+    if not rows:
+        console.print(f"{title}: nothing yet")
+        return
+    table = Table(*rows[0], title=title)
+    for row in rows:
+        table.add_row(*(escape(_cell(value)) for value in row.values()))
+    console.print(table)
+
+
+def facts(row: Row) -> None:
+    """One row, a line each."""
+    table = Table(show_header=False)
+    for name, value in row.items():
+        table.add_row(name, escape(_cell(value, 2_000)))
+    console.print(table)
+
+
+def _cell(value: object, most: int = CELL) -> str:
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,118 @@
+"""`up`, `run`, `demo`, `send`: what runs, and what puts events in."""
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.panel import Panel
+
+from driftwheel.cli.context import console, of
+from driftwheel.config import Settings
+
+Data = Annotated[Path | None, typer.Option(help="The data folder.")]
+Port = Annotated[int | None, typer.Option(help="The collector's port.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to *app*."""
+    app.command()(up)
+    app.command()(run)
+    app.command()(demo)
+    app.command()(send)
+
+
+def up(
+    context: typer.Context,
+    data: Data = None,
+    port: Port = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on; others than loopback need keys.")] = None,
+) -> None:
+    """Run everything on this machine until Ctrl-C: collector, workers, store and jobs."""
+    from driftwheel.supervisor import Supervisor
+
+    settings = of(context).settings(data)
+    collector = settings.collector
+    if port is not None:
+        collector = replace(collector, port=port)
+    if host is not None:
+        collector = replace(collector, host=host)
+    asyncio.run(_up(Supervisor(replace(settings, collector=collector), of(context).config)))
+
+
+async def _up(supervisor: "Supervisor") -> None:  # noqa: F821
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stop.set)
+    try:
+        with console.status("starting the store, the collector and the workers"):
+            running = await supervisor.start()
+        url = f"http://{running.host}:{running.collector_port}"
+        console.print(
+            Panel(
+                f"Send events to [bold]{url}[/bold]\n\n"
+                f"  import driftwheel\n"
+                f'  driftwheel.init(endpoint="{url}", app="my-app")\n'
+                f'  driftwheel.record(model="gpt-4o", prompt="Hi", response="Hello")\n\n'
+                f"Data and logs: {supervisor.settings.data.absolute()}\n"
+                f"Look: driftwheel query, driftwheel verdict, driftwheel doctor. Stop: Ctrl-C.",
+                title="Driftwheel is up",
+                expand=False,
+            )
+        )
+        await stop.wait()
+        console.print("stopping; what is in hand is finished first")
+    finally:
+        await supervisor.stop()
+
+
+def run(
+    context: typer.Context,
+    roles: Annotated[list[str], typer.Argument(help="store | collector | signals | feedback | detection | triggers | enrich | jobs")],
+    parent_pid: Annotated[int, typer.Option(help="End when this process ends.", hidden=True)] = 0,
+) -> None:
+    """Run one role, or several workers, in this process."""
+    from driftwheel.wiring import run_roles
+
+    run_roles(roles, of(context).settings(), parent_pid=parent_pid)
+
+
+def demo(
+    context: typer.Context,
+    fast: Annotated[bool, typer.Option("--fast", help="Up to the trigger, without training.")] = False,  # noqa: FBT002
+    hopeless: Annotated[bool, typer.Option("--hopeless", help="The other ending: training cannot help, and the gate says so.")] = False,  # noqa: FBT002
+    data: Annotated[Path | None, typer.Option(help="Your own questions and answers (JSONL).")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep the data folder here, to look at it afterwards.")] = None,
+) -> None:
+    """The whole loop in minutes: an app degrades, Driftwheel notices, trains, proves and promotes."""
+    from driftwheel.demo import DemoOptions
+    from driftwheel.demo import run as run_demo
+
+    of(context).settings()  # a wrong setting is told before anything starts
+    raise typer.Exit(run_demo(DemoOptions(fast=fast, hopeless=hopeless, data=data, keep=keep), console))
+
+
+def send(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="JSONL of inferences and feedback, .gz too; - is stdin.")],
+    map_: Annotated[list[str], typer.Option("--map", help="Our field = theirs, as in prompt=question,response=answer.text.")] = [],  # noqa: B006
+    kind: Annotated[str, typer.Option(help="inference | feedback | auto")] = "auto",
+    app: Annotated[str, typer.Option(help="The app, where lines do not say.")] = "",
+    model: Annotated[str, typer.Option(help="The model, where lines do not say.")] = "",
+    rate: Annotated[float, typer.Option(help="Events a second; 0 is as fast as it goes.")] = 0.0,
+    endpoint: Annotated[str | None, typer.Option(help="Where the collector is.")] = None,
+) -> None:
+    """Replay a file of inferences and feedback from any source. A second run of the same file changes nothing."""
+    raise NotImplementedError
+
+
+def settings_of(context: typer.Context, data: Path | None = None) -> Settings:
+    """The settings of a command."""
+    return of(context).settings(data)
+
+
+_ = os

@@ -1,0 +1,20 @@
+"""The demo: the whole loop on one machine, with one command (`driftwheel demo`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """
+    What is played. `data` is a JSONL file of a user's own questions and answers, `keep` a folder to leave everything in.
+
+    `fast` ends with the trigger. `hopeless` plays the other ending: people are angry at answers that are right, so no
+    training can help.
+    """
+
+    fast: bool = False
+    hopeless: bool = False
+    data: Path | None = None
+    keep: Path | None = None
+    seed: int = 7
