@@ -14,10 +14,9 @@ from driftwheel_schemas.events import (
     ToolCall,
     Trigger,
     Verdict,
-    text_of,
-    tool_calls_of,
 )
 from driftwheel_schemas.ids import derived_id, new_id, partition_of
+from driftwheel_schemas.texts import text_of, tool_calls_of
 from driftwheel_schemas.topics import Topic, dead_letters_of, topics
 
 __all__ = [

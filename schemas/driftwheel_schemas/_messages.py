@@ -2,7 +2,7 @@
 Chat in the shapes that providers and tracers use → the contract's messages.
 
 Read here: OpenAI (chat, completions, Responses), Anthropic, Gemini, Bedrock Converse, OpenTelemetry `parts`, LangChain, ShareGPT.
-Pure; the standard library only.
+Pure; the standard library only. Data is as JSON decodes it: dicts, lists (or tuples), strings, numbers.
 """
 
 import json
@@ -43,11 +43,11 @@ def text(value: object, role: str = "user") -> Text:
     value = _unwrapped(value)
     if value is None:
         return ""
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+    if isinstance(value, list | tuple):
         if value and all(isinstance(item, str) for item in value):
             return clean("\n".join(map(str, value)))
         return tuple(_conversation(value, role))
-    if isinstance(value, Mapping) and (_is_message(value) or _is_part(value)):
+    if isinstance(value, dict) and (_is_message(value) or _is_part(value)):
         return tuple(_conversation([value], role))
     return words(value)
 
@@ -79,7 +79,10 @@ def clean(said: str) -> str:
 
 def first(value: Loose, *names: str) -> object:
     """The first of *names* that *value* has, as it is; `None` where it has none of them or only `None`."""
-    return next((found for name in names if (found := value.get(name)) is not None), None)
+    for name in names:
+        if (found := value.get(name)) is not None:
+            return found
+    return None
 
 
 @dataclass(slots=True)
@@ -94,7 +97,7 @@ class _Parts:
     def add(self, part: object) -> None:
         if part is None:
             return
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict):
             self.said.append(words(part))
             return
         kind = str(part.get("type") or "")
@@ -130,16 +133,16 @@ class _Parts:
 
 def _unwrapped(value: object) -> object:
     """What was said inside a provider's whole request or answer; of several choices the first."""
-    if not isinstance(value, Mapping) or "role" in value:
+    if not isinstance(value, dict) or "role" in value:
         return value
-    if isinstance(choices := value.get("choices"), Sequence) and choices and isinstance(choice := choices[0], Mapping):
+    if isinstance(choices := value.get("choices"), list | tuple) and choices and isinstance(choice := choices[0], dict):
         return first(choice, "message", "delta", "text")
-    if isinstance(candidates := value.get("candidates"), Sequence) and candidates and isinstance(candidates[0], Mapping):
+    if isinstance(candidates := value.get("candidates"), list | tuple) and candidates and isinstance(candidates[0], dict):
         return candidates[0].get("content")
     if isinstance(said := first(value, "messages", "contents"), list | tuple):
         system = value.get("system")
         return [*([{"role": "system", "content": system}] if system else []), *said]
-    if isinstance(output := value.get("output"), Mapping) and "message" in output:
+    if isinstance(output := value.get("output"), dict) and "message" in output:
         return output["message"]
     return value["output"] if isinstance(value.get("output"), list | tuple) else value
 
@@ -148,7 +151,7 @@ def _conversation(items: Sequence[object], role: str) -> Iterator[Message]:
     """The messages in *items*; parts that stand between messages without one make a message of *role*."""
     loose: list[object] = []
     for item in items:
-        if isinstance(item, Mapping) and _is_message(item):
+        if isinstance(item, dict) and _is_message(item):
             yield from _speechless(loose, role)
             loose = []
             yield from _message(item, role)
@@ -165,22 +168,26 @@ def _speechless(items: list[object], role: str) -> Iterator[Message]:
 
 
 def _message(value: Loose, role: str) -> Iterator[Message]:
+    said, content = value.get("role"), value.get("content")
+    if len(value) == 2 and isinstance(said, str) and isinstance(content, str):  # by far the most common shape
+        yield Message(role=_ROLES.get(said, said), content=clean(content))
+        return
     parts = _Parts()
     parts.add_all(first(value, "content", "parts", "value", "text"))
     parts.add_all(value.get("refusal"))
     calls = value.get("tool_calls")
     for call in [*(calls if isinstance(calls, list | tuple) else ()), value.get("function_call")]:
-        if isinstance(call, Mapping):
+        if isinstance(call, dict):
             parts.calls.append(_tool_call(call))
-    if isinstance(audio := value.get("audio"), Mapping):
+    if isinstance(audio := value.get("audio"), dict):
         parts.add(audio.get("transcript"))
         parts.files.append(_attachment(audio, "audio"))
-    said = str(first(value, "role", "from", "type") or role)
-    yield from parts.messages(_ROLES.get(said, said), words(first(value, "tool_call_id", "call_id")))
+    who = str(first(value, "role", "from", "type") or role)
+    yield from parts.messages(_ROLES.get(who, who), words(first(value, "tool_call_id", "call_id")))
 
 
 def _is_message(value: Loose) -> bool:
-    return any(key in value for key in ("role", "from", "parts", "tool_calls")) or (value.get("type") in _LANGCHAIN and "content" in value)
+    return any(key in value for key in ("role", "from", "parts", "tool_calls")) or (str(value.get("type")) in _LANGCHAIN and "content" in value)
 
 
 def _is_part(value: Loose) -> bool:
@@ -197,7 +204,7 @@ def _words_of(part: Loose, kind: str) -> str | None:
 
 def _inner(value: Loose, keys: Sequence[str]) -> Loose:
     """What lies under the first of *keys*, where a shape wraps what it says once more; else *value* itself."""
-    return next((found for key in keys if isinstance(found := value.get(key), Mapping)), value)
+    return next((found for key in keys if isinstance(found := value.get(key), dict)), value)
 
 
 def _tool_call(value: Loose) -> ToolCall:
@@ -225,7 +232,7 @@ def _result(value: Loose) -> Message:
 def _attachment(part: Loose, kind: str) -> Attachment:
     flat = dict(part)
     for nested in part.values():
-        if isinstance(nested, Mapping):
+        if isinstance(nested, dict):
             flat |= nested
     data = first(flat, "data", "file_data", "b64_json") or (flat.get("content") if kind == "blob" else None)
     uri = first(flat, "url", "uri", "file_uri", "fileUri", "image_url", "video_url", "file_id")

@@ -50,7 +50,7 @@ class Message:
 
 
 Text = str | tuple[Message, ...]
-"""A prompt or a response: plain text, or messages. Read it with `text_of`."""
+"""A prompt or a response: plain text, or messages. Read it with `texts.text_of`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,23 +298,3 @@ EVENTS: dict[str, type] = {
     "dead_letter": DeadLetter,
 }
 """Every event by name: the names of the JSON Schemas and of the example folders."""
-
-
-def text_of(text: Text, role: str = "") -> str:
-    """
-    The words in a prompt or a response; of messages, those of the last one that has *role* (any role if empty).
-
-    >>> text_of("hello")
-    'hello'
-    >>> text_of((Message(role="system", content="Be kind."), Message(role="user", content="Hi")), "user")
-    'Hi'
-    """
-    if isinstance(text, str):
-        return text
-    said = [m.content for m in text if m.content and (not role or m.role == role)]
-    return said[-1] if said else ""
-
-
-def tool_calls_of(text: Text) -> tuple[ToolCall, ...]:
-    """The tool calls in a prompt or a response, in order."""
-    return () if isinstance(text, str) else tuple(call for message in text for call in message.tool_calls)

@@ -8,27 +8,26 @@ another model to a drift detector.
 
 import math
 import uuid
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cache
 from typing import TYPE_CHECKING
 
 from driftwheel_schemas._messages import Loose, clean, first, text, words
-from driftwheel_schemas._moments import moment, utc
+from driftwheel_schemas._moments import moment
+from driftwheel_schemas._wire import finite, to_wire
 from driftwheel_schemas.events import Feedback, Inference
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["clean", "feedback_fields", "inference_fields", "moment", "text", "to_wire"]
+__all__ = ["FEEDBACK_ALIASES", "INFERENCE_ALIASES", "clean", "feedback_fields", "inference_fields", "moment", "text", "to_wire"]
 
 _STAMPED = frozenset({"tenant", "accepted_at"})
 """The collector's own stamps, never taken from a client."""
 
-_INFERENCE_ALIASES: dict[str, tuple[str, ...]] = {
+INFERENCE_ALIASES: dict[str, tuple[str, ...]] = {
     "started_at": ("timestamp", "start_time", "startTime", "created_at", "ts", "created"),
     "ended_at": ("end_time", "endTime", "completed_at"),
     "latency_s": ("latency_seconds", "duration_s", "duration_seconds"),
@@ -50,7 +49,7 @@ _INFERENCE_ALIASES: dict[str, tuple[str, ...]] = {
     "attributes": ("metadata",),
     "usage": (),
 }
-_FEEDBACK_ALIASES: dict[str, tuple[str, ...]] = {
+FEEDBACK_ALIASES: dict[str, tuple[str, ...]] = {
     "at": ("timestamp", "created_at", "ts", "time"),
     "name": ("key",),
     "value": ("score",),
@@ -91,9 +90,9 @@ def inference_fields(loose: Loose) -> dict[str, object]:
     [('latency_s', 0.02), ('model', 'm'), ('prompt', 'Hi'), ('response', 'Hello')]
     """
     found = _named(_INFERENCE_NAMES, loose)
-    if isinstance(answer := found.get("response"), Mapping):
+    if isinstance(answer := found.get("response"), dict):
         found = _told_by(answer) | found
-    if isinstance(usage := found.pop("usage", None), Mapping):
+    if isinstance(usage := found.pop("usage", None), dict):
         found = _counts(usage) | found
     for name in ("latency", "ttft"):
         if (millis := found.pop(f"{name}_ms", None)) is not None:
@@ -107,9 +106,9 @@ def inference_fields(loose: Loose) -> dict[str, object]:
         found["cost_usd"] = Decimal(str(cost))
     if "error_type" in found:
         found["error_type"] = _error_type(found["error_type"])
-    if isinstance(labels := found.get("attributes"), Mapping):
+    if isinstance(labels := found.get("attributes"), dict):
         found["attributes"] = {words(key): words(value) for key, value in labels.items() if value is not None}
-    return _checked(Inference, found)
+    return _checked(_INFERENCE_TEXTS, found)
 
 
 def feedback_fields(loose: Loose) -> dict[str, object]:
@@ -124,67 +123,23 @@ def feedback_fields(loose: Loose) -> dict[str, object]:
     """
     found = _named(_FEEDBACK_NAMES, loose)
     value = first(found, "value", "thumbs", "rating")
-    given = [name for name in ("thumbs", "rating", "correction", "comment") if name in found]
-    found.setdefault("name", "thumbs" if isinstance(value, bool) else next(iter(given), "feedback"))
+    named_by = ("thumbs", "rating") if value is not None else ("correction", "comment")
+    given = "thumbs" if isinstance(value, bool) else next((name for name in named_by if name in found), "feedback")
+    found.setdefault("name", given)
     for hint in ("thumbs", "rating"):
         found.pop(hint, None)
     if isinstance(value, str):
         found |= _in_words(found, value.strip())
     elif value is not None:
         found["value"] = float(value) if isinstance(value, bool) else value
-    if isinstance(source := found.get("source"), Mapping):
+    if isinstance(source := found.get("source"), dict):
         found["source"] = source.get("type") or "user"
     if isinstance(source := found.get("source"), str):
         found["source"] = _SOURCES.get(source.lower(), source.lower())
     if "correction" in found:
         found["correction"] = words(found["correction"])
     _time(found, "at")
-    return _checked(Feedback, found)
-
-
-def to_wire(event: "DataclassInstance") -> dict[str, object]:
-    """
-    A contract event as what `json.dumps` takes: defaults left out, times as RFC 3339, `Decimal` as text, bytes as base64.
-
-    Its strings are clean UTF-8, so encoding never fails. Raises ValueError, beginning with the field's name, for a
-    number that JSON has not (NaN, infinity).
-    """
-    wire: dict[str, object] = {}
-    for name, default in _layout(type(event)):
-        value = getattr(event, name)
-        if value != default:
-            try:
-                wire[name] = _plain(value)
-            except ValueError as wrong:
-                raise ValueError(f"{name}: {wrong}") from None
-    return wire
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, float | Decimal) and not math.isfinite(value):
-        raise ValueError(f"is {value}; JSON has no such number")
-    plain: object = value
-    if isinstance(value, str):
-        plain = clean(value)
-    elif isinstance(value, datetime):
-        plain = utc(value).isoformat().replace("+00:00", "Z")
-    elif isinstance(value, bytes):
-        plain = b64encode(value).decode()
-    elif isinstance(value, Mapping):
-        plain = {clean(str(key)): _plain(item) for key, item in value.items()}
-    elif isinstance(value, Sequence):
-        plain = [_plain(item) for item in value]
-    elif is_dataclass(value) and not isinstance(value, type):
-        plain = to_wire(value)
-    elif value is not None and not isinstance(value, int | float):
-        plain = str(value)
-    return plain
-
-
-@cache
-def _layout(kind: "type[DataclassInstance]") -> tuple[tuple[str, object], ...]:
-    """Each field of *kind* and its default; a field without one gets a value that equals nothing else."""
-    return tuple((f.name, f.default_factory() if f.default_factory is not MISSING else f.default) for f in fields(kind))
+    return _checked(_FEEDBACK_TEXTS, found)
 
 
 def _names(kind: "type[DataclassInstance]", aliases: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, int]]:
@@ -194,8 +149,10 @@ def _names(kind: "type[DataclassInstance]", aliases: Mapping[str, Sequence[str]]
     return other | own
 
 
-_INFERENCE_NAMES = _names(Inference, _INFERENCE_ALIASES)
-_FEEDBACK_NAMES = _names(Feedback, _FEEDBACK_ALIASES)
+_INFERENCE_NAMES = _names(Inference, INFERENCE_ALIASES)
+_FEEDBACK_NAMES = _names(Feedback, FEEDBACK_ALIASES)
+_INFERENCE_TEXTS = frozenset(f.name for f in fields(Inference) if f.type is str)
+_FEEDBACK_TEXTS = frozenset(f.name for f in fields(Feedback) if f.type is str)
 
 
 def _named(names: Mapping[str, tuple[str, int]], loose: Loose) -> dict[str, object]:
@@ -213,7 +170,7 @@ def _told_by(answer: Loose) -> dict[str, object]:
     if not any(key in answer for key in ("choices", "usage", "stop_reason", "candidates")):
         return {}
     choices = answer.get("choices")
-    choice = choices[0] if isinstance(choices, Sequence) and choices and isinstance(choices[0], Mapping) else {}
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     told = {
         "model": answer.get("model"),
         "response_model": answer.get("model"),
@@ -233,8 +190,8 @@ def _counts(usage: Loose) -> dict[str, object]:
     counts = {
         "input_tokens": entered + sum(apart) if isinstance(entered, int) and "prompt_tokens" not in usage else entered,
         "output_tokens": first(usage, "output_tokens", "completion_tokens"),
-        "cached_tokens": first(into if isinstance(into, Mapping) else usage, "cached_tokens", "cache_read", "cache_read_input_tokens"),
-        "reasoning_tokens": first(out if isinstance(out, Mapping) else usage, "reasoning_tokens", "reasoning"),
+        "cached_tokens": first(into if isinstance(into, dict) else usage, "cached_tokens", "cache_read", "cache_read_input_tokens"),
+        "reasoning_tokens": first(out if isinstance(out, dict) else usage, "reasoning_tokens", "reasoning"),
     }
     return {name: value for name, value in counts.items() if value is not None}
 
@@ -276,7 +233,7 @@ def _in_words(found: dict[str, object], said: str) -> dict[str, object]:
 
 def _error_type(error: object) -> object:
     """A short word that can be counted: of `RateLimitError: too many` the class, of a whole sentence only `error`."""
-    if isinstance(error, Mapping):
+    if isinstance(error, dict):
         error = first(error, "type", "error_class", "code", "name") or True
     if isinstance(error, bool):
         return "error" if error else ""
@@ -285,15 +242,16 @@ def _error_type(error: object) -> object:
     return head if head and " " not in head else "error" if said else ""
 
 
-def _checked(kind: type[Inference] | type[Feedback], found: dict[str, object]) -> dict[str, object]:
-    for f in fields(kind):
-        value = found.get(f.name)
-        if isinstance(value, float | Decimal) and not math.isfinite(value):
-            raise ValueError(f"{f.name}: is {value}; JSON has no such number")
-        if f.type is str and value is not None:
-            if isinstance(value, list | tuple) and value:
-                value = value[0]
-            if isinstance(value, int | uuid.UUID):
-                value = str(value)
-            found[f.name] = clean(value) if isinstance(value, str) else value
+def _checked(texts: frozenset[str], found: dict[str, object]) -> dict[str, object]:
+    """*found* with ids in numbers as text, clean strings, and no number that JSON has not."""
+    for name, value in found.items():
+        if isinstance(value, float | Decimal):
+            try:
+                finite(value)
+            except ValueError as wrong:
+                raise ValueError(f"{name}: {wrong}") from None
+        if name in texts:
+            one = value[0] if isinstance(value, list | tuple) and value else value
+            one = str(one) if isinstance(one, int | uuid.UUID) else one
+            found[name] = clean(one) if isinstance(one, str) else one
     return found

@@ -9,7 +9,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -114,8 +114,13 @@ def _build(kind: Any, value: Any, path: str) -> Any:
     """*value* as a *kind*; *path* says where it stands."""
     if is_dataclass(kind):
         return _dataclass(kind, value, path)
-    if get_origin(kind) in (Sequence, tuple) and isinstance(value, list):
-        return tuple(_build(get_args(kind)[0], one, f"{path}[{index}]") for index, one in enumerate(value))
+    origin, inner = get_origin(kind), get_args(kind)
+    if isinstance(value, list) and (origin is Sequence or (origin is tuple and inner[1:] == (Ellipsis,))):
+        return tuple(_build(inner[0], one, f"{path}[{index}]") for index, one in enumerate(value))
+    if isinstance(value, dict) and origin is Mapping:
+        return {name: _build(inner[1], one, f"{path}.{name}") for name, one in value.items()}
+    if isinstance(value, dict) and inner and all(map(is_dataclass, inner)):
+        return _dataclass(_fitting(inner, value), value, path)
     if kind is timedelta and isinstance(value, str):
         return _duration(value, path)
     if kind is Path and isinstance(value, str):
@@ -136,12 +141,19 @@ def _dataclass(kind: Any, value: Any, path: str) -> Any:
             near = difflib.get_close_matches(name, known, 1)
             raise ConfigError(f"{path}: {name}: not known{f', did you mean {near[0]}?' if near else ''}; known: {', '.join(known)}")
     sep = "." if "." in path.removesuffix(".toml") or "[" in path else ": "
+    given = {name: _build(kinds[name], one, f"{path}{sep}{name}") for name, one in value.items()}
+    for one in fields(kind):  # a table of defaults keeps those that are not given
+        if isinstance(given.get(one.name), dict) and one.default_factory is not MISSING:
+            given[one.name] = {**one.default_factory(), **given[one.name]}
     try:
-        return kind(**{name: _build(kinds[name], one, f"{path}{sep}{name}") for name, one in value.items()})
+        return kind(**given)
     except TypeError as missing:
         raise ConfigError(f"{path}: {_sentence(str(missing)).replace(kind.__name__ + '.__init__() ', '')}") from missing
-    except ValueError as wrong:
-        raise ConfigError(f"{path}: {wrong}") from wrong
+
+
+def _fitting(kinds: Sequence[Any], value: Mapping[str, Any]) -> Any:
+    """The one of *kinds* that knows most of the names in *value*."""
+    return max(kinds, key=lambda kind: len({one.name for one in fields(kind)} & value.keys()))
 
 
 def _duration(value: str, path: str) -> timedelta:

@@ -8,10 +8,11 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from driftwheel import signals as signal_table
-from driftwheel.bus.local import LocalBus
+from driftwheel.bus.local import LocalBus, LocalSettings
 from driftwheel.config import Settings
 from driftwheel.errors import ConfigError
 from driftwheel.pipeline import Worker
@@ -39,7 +40,7 @@ def clock() -> datetime:
 @contextlib.asynccontextmanager
 async def open_bus(settings: Settings) -> AsyncIterator[LocalBus]:
     """The bus with every topic in place."""
-    bus = LocalBus(settings.data / "bus", synchronous=settings.bus.synchronous, max_bytes=settings.bus.max_bytes)
+    bus = LocalBus(settings.data / "bus", LocalSettings(synchronous=settings.bus.synchronous, max_bytes=settings.bus.max_bytes))
     try:
         await bus.ensure(list(topics().values()))
         yield bus
@@ -67,7 +68,7 @@ def worker_of(role: str, settings: Settings, partitions: Callable[[str], int]) -
         case "feedback":
             return Joiner(partitions(OBSERVATIONS), settings.feedback)
         case "detection":
-            return Detection(settings.detection, partitions(VERDICTS))
+            return Detection(partitions(VERDICTS), settings.detection)
         case "triggers":
             return Triggers(settings.policies, partitions(TRIGGERS))
         case "enrich":
@@ -95,7 +96,7 @@ def run_roles(roles: Sequence[str], settings: Settings, *, parent_pid: int = 0) 
         case "store":
             _run_store(settings)
         case "collector":
-            _run_collector(settings)
+            asyncio.run(run_collector(settings))
         case "jobs":
             asyncio.run(_until_stopped(lambda stop: run_jobs(settings, stop)))
         case _:
@@ -130,8 +131,18 @@ def _run_store(settings: Settings) -> None:
     raise NotImplementedError(embedded)
 
 
-def _run_collector(settings: Settings) -> None:
-    raise NotImplementedError(settings)
+async def run_collector(settings: Settings) -> None:
+    """Serve the collector until SIGTERM; requests under way are finished."""
+    from driftwheel.collector import create_app
+    from driftwheel.collector.serve import listen, serving
+    from driftwheel.jobs.service import champion
+
+    collector = replace(settings.collector, survives_power_loss=settings.bus.synchronous == "FULL")
+    store = open_store(settings)
+    with listen(collector) as socket:
+        async with open_bus(settings) as bus:
+            app = create_app(bus, collector, clock=clock, champions=lambda tenant, app: champion(store, tenant, app))
+            await serving(app, collector).serve(sockets=[socket])
 
 
 async def _until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -24,7 +24,8 @@ from driftwheel.errors import Busy, ConfigError, MissingExtra
 
 KEY = "sk-not-a-real-key"
 
-finite = st.floats(-(2.0**100), 2.0**100, width=32)
+ties = st.integers(0, 0x7EFF).map(lambda upper: float(np.uint32(upper << 16 | 0x8000).view(np.float32)))
+finite = st.floats(-(2.0**100), 2.0**100, width=32) | ties
 
 
 class Service(ThreadingHTTPServer):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,7 @@ from driftwheel.jobs.launchers import LAUNCHERS, Launcher, Run, load
 from driftwheel.jobs.launchers.local import _free_memory
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = '''
+PROGRAM = """
 import json, os, subprocess, sys, time
 from driftwheel.jobs.folder import Progress, Result, main, say
 
@@ -46,7 +47,7 @@ def program(folder):
 
 if __name__ == "__main__":
     main(program)
-'''
+"""
 
 
 def deaf(_progress: Progress) -> None:
@@ -99,6 +100,15 @@ def test_a_finished_run_is_not_run_twice(launcher: Launcher, folder: Path) -> No
     results = [launcher.run(asked(folder, do), deaf) for do in ("work", "work", "other work")]
     assert (folder / "runs.txt").read_text().split() == ["run", "run"]
     assert results[0] == results[1] != results[2]
+
+
+def test_two_launchers_at_once_run_a_program_once(launcher: Launcher, folder: Path) -> None:
+    """The run folder belongs to one program at a time; the second finds the result of the first."""
+    run = asked(folder, "work")
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _at: launcher.run(run, deaf), range(2))
+    assert one == other
+    assert (folder / "runs.txt").read_text().split() == ["run"]
 
 
 def test_a_failure_carries_its_last_lines(launcher: Launcher, folder: Path) -> None:

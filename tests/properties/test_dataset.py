@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from hypothesis import given
@@ -40,7 +41,7 @@ def lines(dataset: Dataset) -> dict[str, list[Line]]:
     return {side: decode(dataset.files[f"{side}.jsonl"]) for side in SIDES}
 
 
-def row(number: int, question: str, **more: object) -> Example:
+def row(number: int, question: str, **more: Any) -> Example:
     return replace(
         Example(inference_id=f"i{number}", prompt=question, response="an answer", at=START + timedelta(hours=number), value=1.0), **more
     )
@@ -68,7 +69,9 @@ def test_a_question_has_one_side_however_it_is_written(rows: list[Example]) -> N
 def test_every_row_is_kept_or_counted_with_its_reason(rows: list[Example]) -> None:
     """Nothing is lost in silence: kept and excluded rows add up to what was read."""
     made = build(rows, SETTINGS)
-    assert sum(made.manifest.sources.values()) + sum(part.rows for part in made.manifest.excluded.values()) == made.manifest.read == len(rows)
+    assert (
+        sum(made.manifest.sources.values()) + sum(part.rows for part in made.manifest.excluded.values()) == made.manifest.read == len(rows)
+    )
     assert sum(made.rows(side) for side in SIDES) == sum(made.manifest.sources.values())
 
 
@@ -102,6 +105,16 @@ def test_the_newest_correction_wins() -> None:
     assert made.manifest.excluded["superseded"].ids == ("i1", "i3")
 
 
+def test_what_production_says_now_is_what_it_said_last() -> None:
+    """A good old answer stays the reference; what is compared is the newest answer to the question, though nobody liked it."""
+    questions = [f"question {number}" for number in range(40)]
+    good = [row(number, question, response="good", model="then") for number, question in enumerate(questions)]
+    bad = [row(100 + number, f"{question}?", response="bad", model="now", value=0.0) for number, question in enumerate(questions)]
+    tested = lines(build([*bad, *good], DatasetSettings()))["eval"]
+    assert tested
+    assert {(line.reference, line.observed, line.observed_model) for line in tested} == {("good", "bad", "now")}
+
+
 def test_the_split_is_as_large_as_asked() -> None:
     """Of 4,000 questions a fifth is tested with, give or take three standard errors (0.019)."""
     sides = Counter(side_of(f"question {number}", "", DatasetSettings(eval_share=0.2, valid_share=0.05)) for number in range(4000))
@@ -121,7 +134,7 @@ def test_a_held_out_group_is_not_trained_on() -> None:
     found = lines(build(rows, SETTINGS))
     assert {line.group for line in found["heldout"]} == {"loans"}
     assert len(found["heldout"]) == 20
-    assert {line.group for side in ("train", "valid", "eval") for line in found[side]} == {"cards"}  # type: ignore[index]
+    assert {line.group for side in ("train", "valid", "eval") for line in found[side]} == {"cards"}
 
 
 def test_the_reasons_name_what_was_left_out() -> None:
@@ -155,7 +168,7 @@ def test_general_examples_are_the_share_that_was_asked_for() -> None:
     found = lines(made)
     replayed = [line for line in found["train"] if line.source == "replay"]
     assert abs(len(replayed) / len(found["train"]) - 0.15) < 0.005
-    assert not [line for side in ("valid", "eval", "heldout") for line in found[side] if line.source == "replay"]  # type: ignore[index]
+    assert not [line for side in ("valid", "eval", "heldout") for line in found[side] if line.source == "replay"]
     assert not {normalised(line.question) for line in general("replay")} & {normalised(line.question) for line in general("probe")}
 
 

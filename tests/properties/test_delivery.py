@@ -131,7 +131,12 @@ class Delivery(RuleBasedStateMachine):
             if lane:
                 self.log.append(partition, lane)
 
-    @rule(target=sent, numbers=st.lists(st.integers(0, 40), min_size=1, max_size=4), late=st.integers(0, 72), latency=st.sampled_from([0.5, 2.0]))
+    @rule(
+        target=sent,
+        numbers=st.lists(st.integers(0, 40), min_size=1, max_size=4),
+        late=st.integers(0, 72),
+        latency=st.sampled_from([0.5, 2.0]),
+    )
     def request(self, numbers: list[int], late: int, latency: float) -> list[Inference]:
         """Accept a request; numbers repeat, so ids come again, now and then with other content; some events are late."""
         events = [

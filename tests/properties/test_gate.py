@@ -30,7 +30,9 @@ def test_the_gate_takes_no_side(pairs: list[tuple[float, float]]) -> None:
     """With the sides changed, what was promoted is rejected and the other way round."""
     one, other = [a for a, _ in pairs], [b for _, b in pairs]
     forth, back = decide(one, other, 0.0, SETTINGS), decide(other, one, 0.0, SETTINGS)
-    clear = min(abs(edge) for found in (forth, back) for edge in (found.interval_low, found.interval_high)) > 0.02  # not within the noise of resampling
+    clear = (
+        min(abs(edge) for found in (forth, back) for edge in (found.interval_low, found.interval_high)) > 0.02
+    )  # not within the noise of resampling
     if clear:
         assert {"promote": "reject", "reject": "promote", "hold": "hold"}[forth.decision] == back.decision
 

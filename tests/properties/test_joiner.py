@@ -79,7 +79,12 @@ class World:
             case "inferences_by_id":
                 return [msgspec.to_builtins(one) for one in self.inferences if one.id in question.params["ids"]]
             case "inferences_by_alias":
-                return [msgspec.to_builtins(one) | {"name": name} for one in self.inferences for name in self._names(one) if name in question.params["names"]]
+                return [
+                    msgspec.to_builtins(one) | {"name": name}
+                    for one in self.inferences
+                    for name in self._names(one)
+                    if name in question.params["names"]
+                ]
         raise AssertionError(question)
 
     @staticmethod

@@ -58,7 +58,8 @@ class Consumer(Protocol):
         The next records of the owned partitions, at most *max_records*; empty after *timeout_s* without any.
 
         Joins the group, keeps the membership alive and takes part in rebalances: call it at least every ten
-        seconds. Raises `Busy` when the log cannot be read now.
+        seconds. A partition that was lost and comes back is missing from `owned` after one poll at least, so that its
+        owner notices and starts anew. Raises `Busy` when the log cannot be read now.
         """
         ...
 
@@ -100,11 +101,11 @@ class Bus(Protocol):
 
     async def append(self, records: Sequence[Outgoing]) -> list[tuple[int, int]]:
         """
-        Append *records*; returns the partition and offset of each once all are durable (DESIGN §4).
+        Append *records*, all of one topic; the partition and offset of each once all are durable (DESIGN §4).
 
-        A record with a key and no partition goes to `partition_of(key, n)`; one without a key to any.
-        Raises `BusFull` (nothing of the call is kept, or all: it may be sent again), `ConfigError` for an
-        unknown topic. The order of records in one call is kept within a partition.
+        A record with a key and no partition goes to `partition_of(key, n)`; one without a key to any. The order of
+        records in one call is kept within a partition. Raises `BusFull` or `Busy` (nothing of the call is kept, or all:
+        it may be sent again), `ConfigError` for an unknown topic.
         """
         ...
 

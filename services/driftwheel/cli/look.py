@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftwheel.cli.context import console, of, reach, store_of
+from driftwheel.config import Settings
 from driftwheel.errors import DriftwheelError
 from driftwheel.store import Row
 
@@ -89,7 +90,7 @@ def doctor(context: typer.Context, data: Data = None) -> None:
         raise typer.Exit(1)
 
 
-async def _examine(settings: "Settings") -> list[tuple[str, bool, str]]:  # noqa: F821
+async def _examine(settings: Settings) -> list[tuple[str, bool, str]]:
     from driftwheel.store.clickhouse import ClickHouse
     from driftwheel.wiring import open_bus
     from driftwheel_schemas import topics
@@ -104,8 +105,7 @@ async def _examine(settings: "Settings") -> list[tuple[str, bool, str]]:  # noqa
                     lag = sum((await bus.lag(reader, name)).values())
                     found.append((f"{reader} ← {name}", lag < 1_000, f"{lag} envelopes behind"))
     letters = store.ask("dead_letters_by_reason")
-    for row in letters:
-        found.append((f"dead letters of {row['topic']}", False, f"{row['letters']} for {row['reason']}, the last: {row['detail']}"))
+    found += [(f"dead letters of {row['topic']}", False, f"{row['letters']} for {row['reason']}, the last: {row['detail']}") for row in letters]
     unmatched = store.ask("feedback_matching")[0]
     found.append(("feedback", True, f"{unmatched['matched']} matched, {unmatched['waiting']} wait for their inference, median lag {unmatched['lag_s'] or 0:.0f} s"))
     free = shutil.disk_usage(settings.data).free / 1024**3

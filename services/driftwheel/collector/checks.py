@@ -48,9 +48,10 @@ def check_inference(event: Inference, now: datetime) -> Inference:
     """*event* with a canonical id and UTC time. Raises `BadField`."""
     _lengths(event, _INFERENCE_NAMES, MAX_NAME)
     _lengths(event, _INFERENCE_IDS, MAX_ID)
-    for name in ("app", "model"):
-        if not getattr(event, name).strip():
-            raise BadField(f".{name}", "empty", f"is empty; name the {'application' if name == 'app' else 'model that was asked'}")
+    if not event.app.strip():
+        raise BadField(".app", "empty", "is empty; name the application")
+    if not event.model.strip():
+        raise BadField(".model", "empty", "is empty; name the model that was asked")
     for name, value in zip(_NUMBERS, _numbers(event), strict=True):
         if value is not None and not 0 <= value <= MAX_NUMBER:
             raise BadField(f".{name}", "number", f"is {value}; must be 0 to 1e9, and finite")
@@ -72,7 +73,9 @@ def check_feedback(event: Feedback, now: datetime) -> Feedback:
     if event.value is not None and not -MAX_NUMBER <= event.value <= MAX_NUMBER:
         raise BadField(".value", "number", f"is {event.value}; must be a number between -1e9 and 1e9; a thumb is 1 or 0")
     if not (event.inference_id or event.response_id or (event.trace_id and event.span_id) or event.session_id):
-        raise BadField("", "subject", "says nothing about what it is for; give inference_id, response_id, trace_id with span_id, or session_id")
+        raise BadField(
+            "", "subject", "says nothing about what it is for; give inference_id, response_id, trace_id with span_id, or session_id"
+        )
     if event.value is None and not (event.label or event.comment or event.correction):
         raise BadField("", "subject", "says nothing; give a value, label, comment or correction")
     about = event.inference_id
@@ -108,7 +111,9 @@ def _lengths(event: Inference | Feedback, names: tuple[str, ...], most: int) -> 
     values = _GETTERS[names](event)
     if max(map(len, values)) > most:
         name, value = next(pair for pair in zip(names, values, strict=True) if len(pair[1]) > most)
-        raise BadField(f".{name}", "length", f"has {len(value)} characters, {most} is the most; long text belongs into prompt, response or comment")
+        raise BadField(
+            f".{name}", "length", f"has {len(value)} characters, {most} is the most; long text belongs into prompt, response or comment"
+        )
 
 
 def _identity(given: str, path: str = ".id") -> str:
@@ -129,7 +134,9 @@ def _time(path: str, given: datetime, now: datetime) -> datetime:
     """An hour without a zone is taken for UTC."""
     when = given.replace(tzinfo=UTC) if given.tzinfo is None else given
     if not EARLIEST <= when <= now + AHEAD:
-        raise BadField(path, "time", f"is {given.isoformat()}; must be after the year 2000 and not a day ahead of {now.isoformat(timespec='seconds')}")
+        raise BadField(
+            path, "time", f"is {given.isoformat()}; must be after the year 2000 and not a day ahead of {now.isoformat(timespec='seconds')}"
+        )
     return when.astimezone(UTC)
 
 
@@ -147,7 +154,9 @@ def _messages(name: str, text: Text) -> None:
     if isinstance(text, str):
         return
     for index, message in enumerate(text):
-        labels = [message.role, message.tool_call_id, *(label for call in message.tool_calls for label in (call.id, call.name))]
-        labels += [label for attachment in message.attachments for label in (attachment.media_type, attachment.sha256)]
+        labels = [message.role, message.tool_call_id]
+        if message.tool_calls or message.attachments:
+            labels += (label for call in message.tool_calls for label in (call.id, call.name))
+            labels += (label for attachment in message.attachments for label in (attachment.media_type, attachment.sha256))
         if max(map(len, labels)) > MAX_ID:
             raise BadField(f".{name}[{index}]", "length", f"has a role, name or id of more than {MAX_ID} characters")

@@ -26,7 +26,7 @@ TITLES = {
 }
 
 
-class Refusal(DriftwheelError):
+class Refusal(DriftwheelError):  # named like the errors in errors.py
     """A request as a whole is refused: the HTTP status, a word for the counters, and a sentence for people."""
 
     def __init__(self, status: int, reason: str, detail: str, retry_after_s: float = 0.0) -> None:
@@ -70,7 +70,9 @@ def tenant_of(request: Request, keys: Mapping[str, Key], scope: Scope) -> str:
     key = keys.get(name)
     digest = hashlib.sha256(secret.encode()).hexdigest()
     if not hmac.compare_digest(digest, key.sha256 if key else "0" * 64) or key is None or prefix != "dw":
-        raise Refusal(401, "key", "send a key of this collector as `x-api-key: dw_<id>_<secret>` or `Authorization: Bearer dw_<id>_<secret>`")
+        raise Refusal(
+            401, "key", "send a key of this collector as `x-api-key: dw_<id>_<secret>` or `Authorization: Bearer dw_<id>_<secret>`"
+        )
     if scope not in key.scopes:
         raise Refusal(403, "scope", f"key {name} has {', '.join(key.scopes) or 'no scope'}, this needs {scope}")
     return key.tenant

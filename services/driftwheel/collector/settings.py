@@ -69,14 +69,24 @@ class CollectorSettings:
             )
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"collector.port: {self.port} is no port; take 0 (any free one) to 65535")
-        for name in ("max_body_bytes", "max_inflated_bytes", "max_events", "max_text_bytes", "max_in_flight_bytes", "append_timeout_s", "grace_s"):
+        for name in (
+            "max_body_bytes",
+            "max_inflated_bytes",
+            "max_events",
+            "max_text_bytes",
+            "max_in_flight_bytes",
+            "append_timeout_s",
+            "grace_s",
+        ):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"collector.{name}: {getattr(self, name)} must be more than 0")
         if not 0 <= self.linger_s <= 1:
             raise ConfigError(f"collector.linger_s: {self.linger_s} must be 0 to 1 second; 0.004 is the default")
         for name, key in self.keys.items():
             if not re.fullmatch(r"[A-Za-z0-9]{1,32}", name) or not re.fullmatch(r"[0-9a-f]{64}", key.sha256):
-                raise ConfigError(f"collector.keys.{name}: an id is 1 to 32 letters and digits, sha256 is 64 hex digits of the secret's SHA-256")
+                raise ConfigError(
+                    f"collector.keys.{name}: an id is 1 to 32 letters and digits, sha256 is 64 hex digits of the secret's SHA-256"
+                )
 
 
 def is_loopback(host: str) -> bool:

@@ -21,7 +21,7 @@ from driftwheel.jobs.settings import Generation
 from driftwheel.store import Row
 from driftwheel.store.clickhouse import ClickHouse, StoreSettings
 from driftwheel.supervisor import Supervisor
-from driftwheel_schemas import derived_id
+from driftwheel_schemas import derived_id, partition_of
 from driftwheel_schemas.topics import FEEDBACK, INFERENCES, OBSERVATIONS, VERDICTS
 
 APP = "helpdesk"
@@ -56,7 +56,7 @@ class Stage:
             output_tokens=round(words[1] * 1.4),
             cost_usd=PRICE_PER_TOKEN * round(sum(words) * 1.4),
             session_id=asked.session,
-            user_id=f"user-{hash(asked.session) % 97}",
+            user_id=f"user-{partition_of(asked.session, 97)}",
             prompt_name="helpdesk",
             prompt_version="3",
             attributes={"intent": asked.intent.intent, "topic": asked.intent.topic},

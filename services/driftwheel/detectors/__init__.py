@@ -73,8 +73,10 @@ def load(name: str, settings: DetectorSettings, table: Mapping[str, Callable[[De
     >>> load("rate", DetectorSettings()).finding().drifted
     False
     """
-    if ":" in name:
-        return pkgutil.resolve_name(name)(settings)  # type: ignore[no-any-return]  # an import path is taken at its word
-    if name not in table:
-        raise ConfigError(f'detection.detectors: no detector called {name!r}; known: {", ".join(sorted(table))}, or "package.module:Class"')
-    return table[name](settings)
+    try:
+        make: Callable[[DetectorSettings], Detector] = pkgutil.resolve_name(name) if ":" in name else table[name]
+    except (KeyError, ImportError, AttributeError, ValueError) as wrong:
+        raise ConfigError(
+            f'detection.detectors: no detector called "{name}"; known: {", ".join(sorted(table))}, or "package.module:Class"'
+        ) from wrong
+    return make(settings)

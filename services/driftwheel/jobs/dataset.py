@@ -65,7 +65,8 @@ class Line:
     """
     A line of a file: a TRL prompt-completion record in chat form, and where it comes from.
 
-    `observed` is what `observed_model` answered in production; empty in what is trained on.
+    `observed` is what production, with `observed_model`, last answered to the question, whatever was said of it; empty in
+    what is trained on.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Line:
     completion: tuple[Turn, ...]
     observed: str = ""
     observed_model: str = ""
+    observed_at: datetime | None = None
 
     @property
     def question(self) -> str:
@@ -162,10 +164,11 @@ def build(examples: Iterable[Example], settings: DatasetSettings, general: Seque
     ordered = sorted(examples, key=lambda example: (example.at, msgspec.json.encode(example)))
     left_out: dict[str, list[str]] = {}
     chosen = _choose(ordered, settings, left_out)
+    latest = {normalised(example.prompt): example for example in ordered}
     sides: dict[Side, list[Line]] = {side: [] for side in SIDES}
     for question in sorted(chosen, key=lambda question: _draw(settings.seed, question)):
         side = side_of(question, chosen[question].group, settings)
-        sides[side].append(_line(chosen[question], observed=side in ("eval", "heldout")))
+        sides[side].append(_line(chosen[question], latest[question] if side in {"eval", "heldout"} else None))
     sides["train"] = _mixed(sides, general, settings)
     return _sealed(sides, ordered, left_out, settings)
 
@@ -235,12 +238,14 @@ def _answer(example: Example) -> str:
     return example.correction.strip() or example.response.strip()
 
 
-def _line(example: Example, *, observed: bool) -> Line:
+def _line(example: Example, observed: Example | None) -> Line:
     made = _record(
         example.inference_id, example.prompt.strip(), _answer(example), source="correction" if example.correction.strip() else "accepted"
     )
     made = replace(made, group=example.group, language=example.language)
-    return replace(made, observed=example.response, observed_model=example.model) if observed else made
+    if observed is None:
+        return made
+    return replace(made, observed=observed.response, observed_model=observed.model, observed_at=observed.at)
 
 
 def _record(name: str, question: str, answer: str, *, source: Source) -> Line:

@@ -107,7 +107,7 @@ def _answers(folder: Path, config: Comparison, asked: Sequence[Line]) -> tuple[d
     if not to_call:
         return answers, {}
     say(Progress(progress=0.0, note=f"loading {config.base}"))
-    generator = Generator(config.base, threads=config.settings.threads, batch=config.settings.batch)
+    generator = Generator(config.base, threads=config.settings.threads, batch=config.settings.batch, cache=config.cache)
     probe = [(line.question, line.reference) for line in general("probe")]
     metrics = {"general.nll.base": generator.surprise(probe)}
     total, done = len(to_call) * len(asked), 0
@@ -150,7 +150,7 @@ def _caveat(champion: Contender) -> str:
     if not champion.logged:
         return ""
     return (
-        "The champion's answers are those observed in production. Where a person accepted one, it is the reference itself and "
+        "The champion's answers are those observed in production since the onset. Where a person accepted one, it is the reference itself and "
         "scores 1, which favours the champion."
     )
 

@@ -36,7 +36,7 @@ def program(folder: Path) -> Result:
     config = decoded(folder / CONFIG, TrainingSettings)
     manifest = decoded(folder / MANIFEST, Manifest)
     say(Progress(progress=0.0, note=f"loading {config.base}"))
-    weights = load(config.base, config.threads)
+    weights = load(config.base, config.threads, config.cache)
     trainer = _trainer(folder, weights, config)
     say(Progress(progress=LOADED, note="training"))
     started = time.monotonic()

@@ -43,10 +43,10 @@ class Answered:
 class Generator:
     """A model that answers, loaded as production would: the base, and an adapter on it that can be changed."""
 
-    def __init__(self, base: str, adapter: str = "", *, threads: int = 2, batch: int = 16) -> None:
+    def __init__(self, base: str, adapter: str = "", *, threads: int = 2, batch: int = 32, cache: str = "") -> None:
         import torch
 
-        weights = load(base, threads)
+        weights = load(base, threads, cache)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._base, self._tokenizer, self._batch = weights.model.to(self._device), weights.tokenizer, batch
         self._model: PreTrainedModel = self._base
@@ -63,7 +63,7 @@ class Generator:
         self._model = PeftModel.from_pretrained(self._base, adapter).eval() if adapter else self._base
 
     def answer(
-        self, questions: Sequence[str], max_new_tokens: int = 64, on_answer: Callable[[int, str], None] = lambda _at, _answer: None
+        self, questions: Sequence[str], max_new_tokens: int = 80, on_answer: Callable[[int, str], None] = lambda _at, _answer: None
     ) -> list[str]:
         """
         The answer to each of *questions*. `on_answer(index, answer)` hears of each as soon as its batch is done.
@@ -127,7 +127,7 @@ def program(folder: Path) -> Result:
     config = decoded(folder / CONFIG, Generation)
     asked = read_lines(folder / QUESTIONS, Asked)
     started = time.monotonic()
-    generator = Generator(config.base, config.adapter, threads=config.threads, batch=config.batch)
+    generator = Generator(config.base, config.adapter, threads=config.threads, batch=config.batch, cache=config.cache)
     loaded, done = time.monotonic(), 0
 
     def tell(at: int, answer: str) -> None:

@@ -17,8 +17,8 @@ import msgspec
 
 from driftwheel.errors import LauncherError
 from driftwheel.jobs import gate
-from driftwheel.jobs.dataset import Dataset, Line, Manifest, build, general
-from driftwheel.jobs.folder import CHAMPION_ANSWERS, CONFIG, MANIFEST, Progress, Result, decoded, read_lines, to_lines, write
+from driftwheel.jobs.dataset import SIDES, Dataset, Line, Manifest, Side, build, general
+from driftwheel.jobs.folder import CHAMPION_ANSWERS, CONFIG, MANIFEST, Progress, Result, decoded, finished, read_lines, to_lines, write
 from driftwheel.jobs.launchers import Run
 from driftwheel.jobs.outside import Outside, Snapshot
 from driftwheel.jobs.promote import Champion, candidate_name, install
@@ -67,7 +67,10 @@ class _Course:
     """One job on its way. Its last word lies in `job.json` before it is said, so revisions grow across crashes."""
 
     def __init__(self, trigger: Trigger, outside: Outside, data: Path, settings: JobSettings) -> None:
-        self._trigger, self._outside, self._settings = trigger, outside, settings
+        self._trigger, self._outside = trigger, outside
+        self._settings = replace(
+            settings, training=replace(settings.training, cache=settings.training.cache or str(data / "models" / ".base"))
+        )
         self._models, self._folder = data / "models", data / "jobs" / job_id(trigger)
         known = self._folder / JOB
         self.job = decoded(known, Job) if known.exists() else self._first()
@@ -99,20 +102,19 @@ class _Course:
     def dataset(self) -> Manifest:
         """Build the dataset once, and keep it: asked again, the world might give other examples."""
         folder = self._folder / "dataset"
-        if not (folder / MANIFEST).exists():
+        fresh = not (folder / MANIFEST).exists()
+        if fresh:
             self.say("dataset", SHARES["dataset"][0], "collecting what people said")
             built = build(self._outside.examples(self._trigger), self._settings.dataset, general("replay"))
             _enough(built, self._settings.dataset.min_examples)
             built.write(folder)
         manifest = decoded(folder / MANIFEST, Manifest)
-        rows = {side: manifest.files[f"{side}.jsonl"].rows for side in ("train", "eval", "heldout")}
+        rows = {side: manifest.files[f"{side}.jsonl"].rows for side in SIDES}
         self.job = replace(self.job, dataset_id=manifest.dataset_id)
         self._outside.emit(self._snapshot(manifest, rows))
-        self.say(
-            "dataset",
-            SHARES["dataset"][1],
-            f"{manifest.dataset_id}: {rows['train']} to train on, {rows['eval']} to test with, {rows['heldout']} held out",
-        )
+        if fresh:
+            counts = ", ".join(f"{count} {side}" for side, count in rows.items())
+            self.say("dataset", SHARES["dataset"][1], f"{manifest.dataset_id}: {counts}")
         return manifest
 
     def finetune(self, manifest: Manifest) -> Result:
@@ -127,11 +129,13 @@ class _Course:
         folder, settings = self._folder / "evaluate", self._settings.evaluation
         candidate = Contender(name=candidate_name(tuned.base_model, tuned.artifact_digest), adapter=tuned.artifact_uri) if tuned else None
         if not (folder / CONFIG).exists() or decoded(folder / CONFIG, Comparison).candidate != candidate:
-            observed = [line for side in ("eval", "heldout") for line in read_lines(self._folder / "dataset" / f"{side}.jsonl", Line)]
+            tested = [line for side in ("eval", "heldout") for line in read_lines(self._folder / "dataset" / f"{side}.jsonl", Line)]
+            observed = [line for line in tested if self._now(line)]
             champion = self._contender(self._outside.champion(self._trigger), observed)
             answers = [{"id": line.id, "answer": line.observed} for line in observed if line.observed_model == champion.name]
             write(folder / CHAMPION_ANSWERS, to_lines(answers if champion.logged else ()))
-            sides = Comparison(base=self._settings.training.base, champion=champion, candidate=candidate, settings=settings)
+            base, cache = self._settings.training.base, self._settings.training.cache
+            sides = Comparison(base=base, champion=champion, candidate=candidate, settings=settings, cache=cache)
             self._prepared("evaluate", manifest, sides)
         return self._launched("evaluate", _run("driftwheel.jobs.evaluate", folder, settings), "comparing answers")
 
@@ -176,13 +180,18 @@ class _Course:
         """
         The champion as it can be asked: its adapter on our base, the bare base, or what production logged of it.
 
-        Where no one named a champion, it is the model that gave most of the answers observed.
+        Where no one named a champion, it is the model that gave most of the answers observed since the onset.
         """
         if champion is None:
             models = Counter(line.observed_model for line in observed).most_common(1)
             return Contender(name=models[0][0] if models else "", logged=True)
         logged = not champion.artifact and champion.model != self._settings.training.base
         return Contender(name=champion.model, adapter=champion.artifact, logged=logged)
+
+    def _now(self, line: Line) -> bool:
+        """Whether production answered so since the onset: what it said before says nothing of the model that it is now."""
+        onset = self._trigger.onset
+        return onset is None or line.observed_at is None or line.observed_at >= onset
 
     def _prepared(self, step: str, manifest: Manifest, config: object) -> Path:
         """The run folder of *step*: the files of the dataset and, last, its config.json."""
@@ -194,6 +203,8 @@ class _Course:
         return folder
 
     def _launched(self, step: str, run: Run, doing: str) -> Result:
+        if (done := finished(run.folder)) is not None:
+            return done
         begin, end = SHARES[step]
         self.say(step, begin, doing)
 
@@ -219,7 +230,7 @@ class _Course:
             at=self._outside.clock(),
         )
 
-    def _snapshot(self, manifest: Manifest, rows: Mapping[str, int]) -> Snapshot:
+    def _snapshot(self, manifest: Manifest, rows: Mapping[Side, int]) -> Snapshot:
         return Snapshot(
             id=manifest.dataset_id,
             tenant=self.job.tenant,

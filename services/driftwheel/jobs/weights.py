@@ -1,5 +1,8 @@
 """Loads a base model and its tokenizer, for the programs of jobs only: importing torch and transformers takes 10 s."""
 
+import hashlib
+import shutil
+import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,10 +25,12 @@ class Weights:
     tokenizer: "PreTrainedTokenizerBase"
 
 
-def load(base: str, threads: int) -> Weights:
+def load(base: str, threads: int, cache: str = "") -> Weights:
     """
     Load *base*: a name in PACKAGED, a folder, a `.gguf` file or a name on the hub.
 
+    A `.gguf` file is converted once and kept in folder *cache*, if one is given: its reader takes 17 s (it parses the
+    file four times), the converted folder (0.5 GB) is read in 0.6 s.
     Raises `MissingExtra` without the training libraries, `LauncherError` when there is no such model.
     """
     try:
@@ -37,6 +42,9 @@ def load(base: str, threads: int) -> Weights:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     source, gguf = _place(base)
+    kept = _kept(Path(source, gguf), cache) if gguf and cache else None
+    if kept and kept.exists():
+        source, gguf = str(kept), ""
     extra = {"gguf_file": gguf, "quantization_config": transformers.GgufConfig(dequantize=True)} if gguf else {}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **({"gguf_file": gguf} if gguf else {}))
@@ -46,7 +54,10 @@ def load(base: str, threads: int) -> Weights:
             f"jobs.training.base: cannot load {base!r}: {wrong}; known: {', '.join(PACKAGED)}, a folder or a .gguf file"
         ) from wrong
     _align(tokenizer, model)
-    return Weights(model.eval(), tokenizer)
+    found = Weights(model.eval(), tokenizer)
+    if kept and gguf:
+        _keep(found, kept)
+    return found
 
 
 def _place(base: str) -> tuple[str, str]:
@@ -62,6 +73,24 @@ def _place(base: str) -> tuple[str, str]:
     if path.suffix == ".gguf":
         return str(path.parent), path.name
     return base, ""
+
+
+def _kept(gguf: Path, cache: str) -> Path:
+    """Where the converted form of *gguf* lies: by name and content."""
+    with gguf.open("rb") as file:
+        return Path(cache) / f"{gguf.stem.lower()}-{hashlib.file_digest(file, 'sha256').hexdigest()[:8]}"
+
+
+def _keep(weights: Weights, place: Path) -> None:
+    """Save to *place* in one go; two programs may do so at once, and the second finds it done."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    weights.model.save_pretrained(beside)
+    weights.tokenizer.save_pretrained(beside)
+    try:
+        beside.replace(place)
+    except OSError:  # somebody was faster: a folder with files in it is not replaced
+        shutil.rmtree(beside)
 
 
 def _align(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel") -> None:

@@ -217,7 +217,9 @@ def size_of(reference: bytes, state: bytes) -> int:
 
 
 def fault_of(seen: Observation) -> str:
-    """Why *seen* cannot be used, empty if it can: its value must fit its kind."""
+    """Why *seen* cannot be used, empty if it can: its value must fit its kind, and its times must have a zone."""
+    if seen.at.tzinfo is None or seen.accepted_at.tzinfo is None:
+        return "times need a time zone, as in 2026-01-02T03:04:05Z"
     if seen.kind == "vector":
         data = seen.vector or b""
         if not data or len(data) % 2:
@@ -235,22 +237,22 @@ def name_of(seen: Observation) -> Name:
 
 def restored(state: Row, reference: Row | None, settings: DetectionSettings) -> Series | None:
     """The series of a stored snapshot; None where it cannot be read (another layout or detector, a lost reference)."""
-    try:
-        snapshot = thaw(b64decode(state["data"]), _Snapshot)
-    except msgspec.DecodeError:
-        return None
-    series = Series(snapshot.name, settings)
     digest = state["digest"]
-    if (snapshot.layout, snapshot.detector) != (LAYOUT, series.detector_name) or (
-        digest and (not reference or reference["digest"] != digest)
-    ):
+    if digest and (not reference or reference["digest"] != digest):
         return None
     fixed = b64decode(reference["data"]) if digest and reference else b""
-    series.detector.restore(fixed, snapshot.state)
+    try:
+        snapshot = thaw(b64decode(state["data"]), _Snapshot)
+        series = Series(snapshot.name, settings)
+        if (snapshot.layout, snapshot.detector) != (LAYOUT, series.detector_name):
+            return None
+        series.detector.restore(fixed, snapshot.state)
+        for rule in series.rules:
+            if rule.version in snapshot.rules:
+                rule.restore(snapshot.rules[rule.version])
+    except (msgspec.DecodeError, ValueError):  # what is no state at all, or one of another release
+        return None
     series.units = Recent(settings.units, snapshot.units)
-    for rule in series.rules:
-        if rule.version in snapshot.rules:
-            rule.restore(snapshot.rules[rule.version])
     series.offset, series.until, series.revision = int(state["offset"]), snapshot.until, int(state["revision"])
     series.version_saved = digest
     series.size_bytes = size_of(fixed, snapshot.state)

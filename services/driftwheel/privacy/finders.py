@@ -3,8 +3,8 @@ Where personal data and secrets lie in a text.
 
 Two laws shape the patterns. *Linear time*: repeats that nothing bounds are possessive, and what may start anywhere
 is bounded. *Idempotence*: a mask (`[CARD]`) must not free what stood blocked beside it, so a boundary that blocks on
-a character that another mask may swallow blocks on the mask's bracket too. In JSON text a letter may be the end of
-`\n`, so this counts as a boundary as well.
+a character that another mask may swallow blocks on the mask's bracket too. Arguments of tools are JSON text: a letter
+may be the end of `\n` and a name may hold `\u00e9`; what is masked there leaves JSON behind.
 """
 
 import re
@@ -83,6 +83,7 @@ _NUMBER = _LEFT + r"(?<![0-9\]]\.)(?<!\+)"  # no decimals (0.4111111111111111); 
 _RIGHT = r"(?![A-Za-z0-9_])"
 _S = "[ .\\-\u00a0\u2011\u2013]"
 _LOCAL = r"A-Za-z0-9_\u00c0-\u024f\u0370-\u04ff.+\-"  # Latin, Greek, Cyrillic: elsewhere words are not spaced
+_CODE = "u[0-9a-fA-F]{4}"
 _TAIL = r"[A-Za-z0-9_\-]"
 
 
@@ -114,7 +115,7 @@ EMAILS = (
     Finder(
         "EMAIL",
         re.compile(
-            rf"(?<![{_LOCAL}])(?:(?<=\\)[nrt])?+(?P<m>[{_LOCAL}]++(?:@|%40)(?:[A-Za-z0-9\u00c0-\u024f\-]++\.){{1,10}}[A-Za-z]{{2,}}+(?:[{_LOCAL}]++(?=@|%40))?)",
+            rf"(?:(?<![{_LOCAL}])(?!(?<=\\)(?:[nrt]|{_CODE}))|(?<=\\[nrt]))(?P<m>(?:[{_LOCAL}]++|\\{_CODE})++(?:@|%40)(?:[A-Za-z0-9\u00c0-\u024f\-]++\.){{1,10}}[A-Za-z]{{2,}}+(?:[{_LOCAL}]++(?=@|%40))?)",
         ),
         unbounded=True,
     ),
@@ -164,5 +165,5 @@ NUMBERS = (
 LONG_NUMBER = re.compile(r"[0-9](?:[ ().\-/\u00a0\u2011\u2013]{0,4}+[0-9]){6,}+")
 """What every kind in NUMBERS lies in (with a `+` or `(` before it): seven digits or more with little between them."""
 
-ACCOUNT_HINT = re.compile(r"[0-9]{2}(?<=[A-Za-z]{2}[0-9]{2})[ \-]?[A-Za-z0-9]{2}")
+ACCOUNT_HINT = re.compile(r"[0-9](?<=[A-Za-z]{2}[0-9])[0-9][ \-]?[A-Za-z0-9]{2}")
 COMPANY_HINT = re.compile(r"/[0-9A-Z]{4}-[0-9]{2}")

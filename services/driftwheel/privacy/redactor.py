@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -35,8 +35,8 @@ Counts = Counter[Kind]
 
 _HASHED = re.compile(r"u_[0-9a-f]{32}")
 _KEY_HINTS = (
-    ("-", ("sk-", "pk-", "rk-", "xox", "glpat-", "-----BEGIN")),
-    ("_", ("sk_", "pk_", "rk_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "_pat_", "hf_", "npm_", "dw_")),
+    ("-", ("k-", "xox", "pat-", "-----BEGIN")),
+    ("_", ("k_", "gh", "_pat_", "hf_", "npm_", "dw_")),
     ("J", ("eyJ",)),
     ("A", ("AKIA", "ASIA", "AIza")),
 )
@@ -64,8 +64,8 @@ class Redactor:
     def redact_inference(self, event: Inference) -> tuple[Inference, Counts]:
         """*event* with its prompt, response, error and attribute values masked; the same object where nothing was."""
         counts: Counts = Counter()
-        if self.profile == "off":
-            return event, counts
+        if self.profile == "off" or (self.profile == "redact" and not _suspicious("\n".join(_said(event)))):
+            return event, counts  # most events: one look at all their words costs 3 µs, field by field it is 7
         masked = {
             "prompt": self._text(event.prompt, counts),
             "response": self._text(event.response, counts),
@@ -127,15 +127,39 @@ def hash_user(user_id: str, *, secret: bytes, tenant: str) -> str:
     return "u_" + hmac.new(per_tenant, user_id.encode(), hashlib.sha256).hexdigest()[:32]
 
 
+def _said(event: Inference) -> Iterator[str]:
+    """Every free text of *event*."""
+    for text in (event.prompt, event.response):
+        if isinstance(text, str):
+            yield text
+            continue
+        for message in text:
+            yield message.content
+            if message.tool_calls or message.attachments:
+                yield from (call.arguments for call in message.tool_calls)
+                yield from (attachment.uri for attachment in message.attachments)
+    yield event.error_type
+    yield from event.attributes.values()
+
+
+def _has_digit(text: str) -> bool:
+    return any(digit in text for digit in "0123456789")  # memchr ten times: 0.6 µs per KiB, a regular expression 4
+
+
+def _suspicious(text: str) -> bool:
+    """Whether anything could be in *text*: without a digit only an address, or a key of Amazon's."""
+    return _has_digit(text) or "@" in text or "AKIA" in text or "ASIA" in text
+
+
 def _values(flat: Mapping[str, str], counts: Counts) -> Mapping[str, str]:
     return {key: _mask(value, counts) for key, value in flat.items()} if flat else flat
 
 
 def _mask(text: str, counts: Counts) -> str:
     """The guards come first: a text without digits costs 1 µs per KiB, one with a few digits some 10."""
-    digits = any(digit in text for digit in "0123456789")
-    if not digits and "@" not in text and "AKIA" not in text and "ASIA" not in text:
+    if not _suspicious(text):
         return text
+    digits = _has_digit(text)
     if any(mark in text and any(hint in text for hint in hints) for mark, hints in _KEY_HINTS):
         text = _apply(KEYS, text, counts)
     if "@" in text or (digits and "%40" in text):
@@ -151,25 +175,25 @@ def _numbers(text: str, counts: Counts) -> str:
     """
     Only where a long number stands do the finders look: 100 µs per KiB otherwise, for every text with a date in it.
 
-    They see it behind the end of what is written already, since that may say `phone:`; the `_` in front of this
-    stops a number that the cut at 40 characters would begin in its middle.
+    They see it behind the words before it, since these may say `phone:`, and behind the last two characters of the
+    number before these; the `_` stands for what they do not see, so that no number seems to begin there.
     """
     pieces: list[str] = []
-    written = ""
+    seen = ""
     done = 0
     for region in LONG_NUMBER.finditer(text):
-        if DATE.fullmatch(region[0]):
-            continue
         start = region.start()
         while start > done and start > region.start() - 2 and text[start - 1] in "+(":
             start -= 1
-        written += text[done:start]
-        before = written if len(written) <= 40 else "_" + written[-40:]
+        gap = text[done:start]
+        before = seen + gap if len(gap) <= 40 else "_" + gap[-40:]
         after = text[region.end() : region.end() + 1]
-        masked = _apply(NUMBERS, before + text[start : region.end()] + after, counts)
-        masked = masked[len(before) : len(masked) - len(after)]
-        pieces += text[done:start], masked
-        written = (written + masked)[-41:]
+        masked = text[start : region.end()]
+        if not DATE.fullmatch(masked):
+            masked = _apply(NUMBERS, before + masked + after, counts)
+            masked = masked[len(before) : len(masked) - len(after)]
+        pieces += gap, masked
+        seen = "_" + masked[-2:]
         done = region.end()
     return "".join([*pieces, text[done:]]) if pieces else text
 

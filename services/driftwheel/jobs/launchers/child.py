@@ -3,7 +3,8 @@ The first thing in a launched process: `python -m driftwheel.jobs.launchers.chil
 
 It sees to it that the process ends with its launcher: standard input is a pipe that the launcher holds and never
 writes to, and a kill -9 of the launcher closes it too (on Linux and macOS alike, which PR_SET_PDEATHSIG is not).
-And it locks the run folder, so that an orphan on its way out and its successor do not write at once.
+And it locks the run folder, so that of two launchers (an orphan of the last crash, a second runner) one works and the
+other finds it done.
 """
 
 import fcntl
@@ -13,6 +14,8 @@ import signal
 import sys
 import threading
 from pathlib import Path
+
+from driftwheel.jobs.folder import finished
 
 NICENESS = 10
 """Training is no hurry: the workers on the same cores go first."""
@@ -27,6 +30,8 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with (Path(folder) / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if finished(Path(folder)):
+            return
         sys.argv = [module, folder]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 

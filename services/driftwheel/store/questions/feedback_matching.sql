@@ -1,3 +1,3 @@
 -- How feedback finds its inferences.
-SELECT countIf(matched = 1) AS matched, countIf(matched = 0) AS waiting, medianIf(lag_s, matched = 1) AS lag_s
-FROM driftwheel.feedback FINAL
+SELECT countIf(f.matched = 1) AS matched, countIf(f.matched = 0) AS waiting, medianIf(f.lag_s, f.matched = 1) AS lag_s
+FROM driftwheel.feedback AS f FINAL

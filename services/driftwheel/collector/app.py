@@ -1,0 +1,196 @@
+"""The collector's routes: events in, durable on the bus, then 202. Any failure of the bus is a 503 for the whole request."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from driftwheel.bus import Bus
+from driftwheel.collector.batcher import Batcher
+from driftwheel.collector.checks import E
+from driftwheel.collector.http import InFlight, Lease, Refusal, answer, problem, read_body, tenant_of
+from driftwheel.collector.intake import FEEDBACK_IN, INFERENCE, Intake, Sifted
+from driftwheel.collector.meters import Meters
+from driftwheel.collector.settings import CollectorSettings, Scope
+from driftwheel.errors import Busy, DriftwheelError
+
+if TYPE_CHECKING:
+    from driftwheel.jobs.promote import Champion
+
+log = logging.getLogger(__name__)
+
+LARGE = 256 * 1024
+"""From this size on a body is read in a thread: 256 KiB take some 5 ms, and `/health/live` must not wait longer."""
+
+
+class Collector:
+    """What the routes share."""
+
+    def __init__(self, bus: Bus, settings: CollectorSettings, clock: Callable[[], datetime]) -> None:
+        self.settings = settings
+        self.meters = Meters()
+        self._bus = bus
+        self._clock = clock
+        self._last: datetime | None = None
+        self._in_flight = InFlight(settings.max_in_flight_bytes)
+        self._batchers = {
+            intake.topic: Batcher(bus, intake.topic, linger_s=settings.linger_s, timeout_s=settings.append_timeout_s)
+            for intake in (INFERENCE, FEEDBACK_IN)
+        }
+        self.meters.in_flight.set_function(lambda: self._in_flight.held)
+
+    async def take(self, intake: Intake[E], request: Request, scope: Scope) -> Response:
+        """Answer a request that brings events."""
+        began = time.perf_counter()
+        try:
+            response = await self._take(intake, request, scope)
+        except Refusal as refused:
+            self.meters.rejected.labels(intake.name, refused.reason).inc()
+            response = refused.response()
+        except (DriftwheelError, OSError, TimeoutError) as away:
+            wait_s = away.retry_after_s if isinstance(away, Busy) else 2.0
+            response = Refusal(
+                503, "bus", f"the bus did not take it ({str(away) or 'no answer in time'}); send the whole request again", wait_s
+            ).response()
+        except ClientDisconnect:
+            self.meters.rejected.labels(intake.name, "disconnect").inc()
+            response = problem(400, "the body ended too early")
+        except Exception:  # the server's last resort: whatever broke, the client keeps its events and sends them again
+            log.exception("%s: nothing was accepted", intake.name)
+            response = Refusal(
+                503, "bus", "something broke on the way to the bus, see the log; send the whole request again", 2.0
+            ).response()
+        self.meters.requests.labels(intake.name, str(response.status_code)).inc()
+        self.meters.latency.labels(intake.name).observe(time.perf_counter() - began)
+        return response
+
+    async def _take(self, intake: Intake[E], request: Request, scope: Scope) -> Response:
+        tenant = tenant_of(request, self.settings.keys, scope)
+        with self._in_flight.lease() as lease:
+            body = await self._body(intake, request, lease)
+            now = self._clock()
+            if len(body) < LARGE:
+                sifted = intake.sift(body, now, self.settings)
+            else:
+                sifted = await asyncio.to_thread(intake.sift, body, now, self.settings)
+            # no await between the stamp and the batch: accepted_at grows along every partition
+            sealed = intake.seal(sifted, tenant, self._stamp(), self.settings.user_secret)
+            await self._batchers[intake.topic].put(sealed)
+        self._count(intake, sifted, len(sealed))
+        return _verdict(len(sealed), sifted)
+
+    async def _body(self, intake: Intake[E], request: Request, lease: Lease) -> bytes:
+        body = await read_body(request, lease, self.settings)
+        self.meters.received.labels(intake.name).inc(len(body))
+        return body
+
+    def _stamp(self) -> datetime:
+        """The clock, but later than every stamp before."""
+        now = self._clock()
+        if self._last is not None and now <= self._last:
+            now = self._last + timedelta(microseconds=1)
+        self._last = now
+        return now
+
+    def _count(self, intake: Intake[E], sifted: Sifted[E], accepted: int) -> None:
+        meters = self.meters
+        meters.accepted.labels(intake.name).inc(accepted)
+        for one in sifted.rejected:
+            meters.rejected.labels(intake.name, one.reason).inc()
+        for kind, times in sifted.redactions.items():
+            meters.redactions.labels(kind).inc(times)
+        if sifted.truncated:
+            meters.truncated.labels(intake.name).inc(len(sifted.truncated))
+        if sifted.duplicates:
+            meters.duplicates.labels(intake.name).inc(sifted.duplicates)
+
+    async def ready(self) -> Response:
+        """Whether the bus answers, and what durable means with it."""
+        durable = {"kill_9": True, "power_loss": self.settings.survives_power_loss}
+        try:
+            async with asyncio.timeout(2):
+                await self._bus.ends(INFERENCE.topic)
+        except (DriftwheelError, OSError, TimeoutError) as wrong:
+            return problem(
+                503, f"the bus does not answer: {wrong or 'not within 2 s'}", headers={"retry-after": "2"}, ready=False, survives=durable
+            )
+        return answer(200, {"ready": True, "survives": durable})
+
+    async def close(self) -> None:
+        """Send what waits."""
+        for batcher in self._batchers.values():
+            await batcher.close()
+
+
+def create_app(
+    bus: Bus,
+    settings: CollectorSettings,
+    *,
+    clock: Callable[[], datetime],
+    champions: Callable[[str, str], "Champion | None"] | None = None,
+) -> FastAPI:
+    """
+    The collector as an ASGI app. *clock* gives aware UTC; *champions* (tenant, app) may block, it runs in a thread.
+
+    The bodies are read as bytes and decoded by msgspec: pydantic models took 3.6 times the CPU (reference: 16.9 against
+    60.8 thousand events a CPU second).
+    """
+    collector = Collector(bus, settings, clock)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await collector.close()
+
+    app = FastAPI(title="Driftwheel collector", lifespan=lifespan)
+
+    @app.post("/v1/inferences", status_code=202)
+    async def inferences(request: Request) -> Response:
+        """One inference or an array of them; 202 once they are durable."""
+        return await collector.take(INFERENCE, request, "ingest:write")
+
+    @app.post("/v1/feedback", status_code=202)
+    async def feedback(request: Request) -> Response:
+        """One feedback or an array of them; 202 once they are durable."""
+        return await collector.take(FEEDBACK_IN, request, "feedback:write")
+
+    @app.get("/v1/champion/{name:path}")
+    async def champion(name: str, request: Request) -> Response:
+        """The model that serves an app now."""
+        try:
+            found = await asyncio.to_thread(champions, tenant_of(request, settings.keys, "query:read"), name) if champions else None
+        except Refusal as refused:
+            return refused.response()
+        except (Busy, OSError) as wrong:
+            return Refusal(503, "store", f"the store does not say: {wrong}", 2.0).response()
+        return answer(200, asdict(found)) if found else problem(404, f"nothing was promoted for {name!r} yet")
+
+    @app.get("/health/live")
+    async def live() -> Response:
+        """The process answers."""
+        return answer(200, {"live": True})
+
+    app.add_api_route("/health/ready", collector.ready, methods=["GET"])
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Numbers for Prometheus."""
+        return Response(collector.meters.page(), media_type="text/plain; version=0.0.4")
+
+    return app
+
+
+def _verdict(accepted: int, sifted: Sifted[E]) -> Response:
+    rejected = [{"index": one.index, "path": one.path, "error": one.error} for one in sifted.rejected]
+    if rejected and not accepted:
+        first = rejected[0]
+        return problem(400, f"no event could be accepted; {first['path']} {first['error']}", accepted=0, rejected=rejected)
+    return answer(202, {"accepted": accepted, "rejected": rejected})

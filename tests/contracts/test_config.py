@@ -1,0 +1,87 @@
+"""Settings: a wrong value names its path, what is known, and the cure; what is not given has a default that runs."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from driftwheel.config import load
+from driftwheel.errors import ConfigError
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "driftwheel.toml"
+    file.write_text(text, "utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[store]\nprt = 1", "store: prt: not known, did you mean port?; known: host, port,"),
+        ("[store]\nport = 'x'", "store.port: Expected 'int', got 'str'"),
+        ("store = 3", "store: is a int, must be a table of host, port,"),
+        ("[[policies]]\nname = 'a'", "policies[0]: missing 1 required keyword-only argument: 'signal'"),
+        ("[[policies]]\nname = 'a'\nsignal = 'x'\ncooldown = '6 hours'", "policies[0].cooldown: '6 hours' is no duration"),
+        ("[[policies]]\nname = 'a'\nsignal = 'x'\napproval = 'maybe'", "policies[0].approval: Invalid enum value 'maybe'"),
+        ("[collector]\nhost = '0.0.0.0'", "can be reached from other machines and there is no key"),
+        ("[detection]\nbudget_per_week = 7.0\n[[detection.rules]]\nsignal = 'x'", "a limit needs `above` or `below`"),
+        ("x = ", "is no TOML"),
+    ],
+)
+def test_a_wrong_setting_is_a_sentence(tmp_path: Path, text: str, said: str) -> None:
+    """The person who edits the file sees what to change."""
+    with pytest.raises(ConfigError) as wrong:
+        load(written(tmp_path, text), {})
+
+    assert said in str(wrong.value)
+
+
+def test_a_missing_file_is_told_only_when_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file the defaults hold."""
+    monkeypatch.chdir(tmp_path)
+
+    assert load(None, {}).collector.port == 4318
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "none.toml", {})
+
+
+def test_variables_win_over_the_file_and_those_of_the_sdk_are_not_ours(tmp_path: Path) -> None:
+    """Containers set secrets and ports by variables."""
+    file = written(tmp_path, "[store]\nport = 1\npassword = 'a'\n[detection.references]\nflag = 300")
+    settings = load(file, {"DRIFTWHEEL_STORE__PASSWORD": "b c", "DRIFTWHEEL_DATA": "/tmp/x", "DRIFTWHEEL_APP": "mine"})
+
+    assert (settings.store.port, settings.store.password, settings.data) == (1, "b c", Path("/tmp/x"))
+    assert settings.detection.references == {"number": 200, "flag": 300, "vector": 400}
+
+
+def test_policies_and_rules_read_as_they_are_written(tmp_path: Path) -> None:
+    """Durations have units, a rule is known by its fields."""
+    settings = load(
+        written(
+            tmp_path,
+            """
+            [[policies]]
+            name = "worse"
+            signal = "feedback.*"
+            cooldown = "36h"
+
+            [[detection.rules]]
+            signal = "latency.seconds"
+            above = 5.0
+
+            [[detection.rules]]
+            signal = "latency.seconds"
+            after_s = 600.0
+
+            [[signals]]
+            use = "language"
+            params = { main = "pt" }
+            """,
+        ),
+        {},
+    )
+
+    assert (settings.policies[0].cooldown, settings.policies[0].approval) == (timedelta(hours=36), "manual")
+    assert [type(rule).__name__ for rule in settings.detection.rules] == ["LimitRule", "SilenceRule"]
+    assert settings.signals[0].params == {"main": "pt"}
