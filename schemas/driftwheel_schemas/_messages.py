@@ -187,7 +187,9 @@ def _message(value: Loose, role: str) -> Iterator[Message]:
 
 
 def _is_message(value: Loose) -> bool:
-    return any(key in value for key in ("role", "from", "parts", "tool_calls")) or (str(value.get("type")) in _LANGCHAIN and "content" in value)
+    return any(key in value for key in ("role", "from", "parts", "tool_calls")) or (
+        str(value.get("type")) in _LANGCHAIN and "content" in value
+    )
 
 
 def _is_part(value: Loose) -> bool:

@@ -39,7 +39,9 @@ def topics() -> dict[str, Topic]:
     'dead_letter'
     """
     table = tomllib.loads(files("driftwheel_schemas").joinpath("topics.toml").read_text("utf-8"))
-    known = {name: Topic(name=name, **{**row, "writers": tuple(row["writers"]), "readers": tuple(row["readers"])}) for name, row in table.items()}
+    known = {
+        name: Topic(name=name, **{**row, "writers": tuple(row["writers"]), "readers": tuple(row["readers"])}) for name, row in table.items()
+    }
     return known | {letters.name: letters for letters in map(_dead_letters, known.values())}
 
 

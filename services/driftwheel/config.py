@@ -110,7 +110,7 @@ def _put(table: dict[str, Any], variable: str, value: str) -> None:
         table[last] = value  # bare words need no quotes in a variable
 
 
-def _build(kind: Any, value: Any, path: str) -> Any:
+def _build(kind: Any, value: Any, path: str) -> Any:  # noqa: PLR0911  one line a kind of type
     """*value* as a *kind*; *path* says where it stands."""
     if is_dataclass(kind):
         return _dataclass(kind, value, path)

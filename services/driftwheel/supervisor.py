@@ -68,7 +68,7 @@ class Supervisor:
     config: Path | None = None
     processes: Mapping[str, Sequence[str]] = field(default_factory=lambda: PROCESSES)
     children: list[Child] = field(default_factory=list)
-    running: Running | None = None
+    _running: Running | None = None
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
     _lock: int = -1
@@ -84,9 +84,9 @@ class Supervisor:
         self._lock = lock(data)
         at = self.settings.collector
         check_port(at.host, at.port)
-        store_port = self.settings.store.port if self.settings.store.port else free_port()
+        store_port = self.settings.store.port or free_port()
         collector_port = at.port or free_port()
-        self.running = Running(
+        self._running = Running(
             pid=os.getpid(),
             host=at.host,
             collector_port=collector_port,
@@ -100,9 +100,12 @@ class Supervisor:
         await self._up([child for child in self.children if child.name != "store"], collector_port)
         return self.running
 
-    async def wait(self) -> None:
-        """Until `stop`."""
-        await self._stop.wait()
+    @property
+    def running(self) -> Running:
+        """Where the system is found. Raises `DriftwheelError` before `start`."""
+        if self._running is None:
+            raise DriftwheelError("the supervisor has not been started")
+        return self._running
 
     async def stop(self) -> None:
         """Stop the processes, the store last, and let the data folder go."""
@@ -117,7 +120,6 @@ class Supervisor:
 
     async def _up(self, children: Sequence[Child], port: int) -> None:
         self._tasks += [asyncio.create_task(self._keep(child), name=child.name) for child in children]
-        assert self.running is not None
         await wait_for_port(self.running.host, port, children, self.settings.data)
 
     async def _keep(self, child: Child) -> None:
@@ -125,9 +127,7 @@ class Supervisor:
         pause = RESTART_FIRST_S
         while not self._stop.is_set():
             started = time.monotonic()
-            await self._spawn(child)
-            assert child.process is not None
-            code = await child.process.wait()
+            code = await (await self._spawn(child)).wait()
             if self._stop.is_set():
                 return
             pause = RESTART_FIRST_S if time.monotonic() - started > HEALTHY_AFTER_S else min(2 * pause, RESTART_MOST_S)
@@ -137,7 +137,7 @@ class Supervisor:
             except TimeoutError:
                 continue
 
-    async def _spawn(self, child: Child) -> None:
+    async def _spawn(self, child: Child) -> asyncio.subprocess.Process:
         with _append(self._log(child.name)) as out:
             child.process = await asyncio.create_subprocess_exec(
                 *self._argv("run", *child.roles, "--parent-pid", str(os.getpid())),
@@ -148,6 +148,7 @@ class Supervisor:
                 start_new_session=True,  # a Ctrl-C goes to the supervisor alone, which stops the rest in order
             )
         child.starts += 1
+        return child.process
 
     async def _once(self, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -174,7 +175,6 @@ class Supervisor:
         return [sys.executable, "-m", "driftwheel", *config, *arguments]
 
     def _environ(self) -> dict[str, str]:
-        assert self.running is not None
         return os.environ | {
             "DRIFTWHEEL_DATA": str(self.settings.data.absolute()),
             "DRIFTWHEEL_COLLECTOR__HOST": self.running.host,

@@ -36,7 +36,7 @@ def local(folder: Path) -> Opener:
 IMPLEMENTATIONS: dict[str, Callable[[Path], Opener]] = {"local": local}
 
 
-@pytest.fixture(params=IMPLEMENTATIONS.values(), ids=IMPLEMENTATIONS.keys())
+@pytest.fixture(params=list(IMPLEMENTATIONS.values()), ids=list(IMPLEMENTATIONS))
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     made: Opener = request.param(tmp_path)
     return made
@@ -231,7 +231,7 @@ def test_members_share_the_partitions_and_take_over_when_one_leaves(opener: Open
         assert not first.owned() & second.owned()
         assert len(first.owned() | second.owned()) == 4
 
-        claim = sorted(second.owned())[0]
+        claim = min(second.owned())
         await bus.append([Outgoing(one.name, str(n).encode(), partition=claim.partition) for n in range(4)])
         await read(second, 4)
         await second.commit(claim, 2)

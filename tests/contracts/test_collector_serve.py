@@ -2,7 +2,12 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
@@ -13,7 +18,7 @@ from collecting import an_inference
 from driftwheel.bus import Outgoing
 from driftwheel.collector import CollectorSettings, Key
 from driftwheel.collector.app import create_app
-from driftwheel.collector.serve import listen, serving
+from driftwheel.collector.serve import listen, serve
 from driftwheel.errors import ConfigError, InUse
 from driftwheel.testing_bus import MemoryBus
 from driftwheel_schemas import topics
@@ -41,21 +46,9 @@ async def served(bus: MemoryBus) -> AsyncIterator[tuple[str, asyncio.Event, asyn
     app = create_app(bus, settings, clock=lambda: datetime.now(UTC))
     stop = asyncio.Event()
     with listen(settings) as where:
-        server = serving(app, settings)
-        task = asyncio.create_task(server.serve(sockets=[where]))
-        for _ in range(1_000):
-            if server.started:
-                break
-            await asyncio.sleep(0.01)
-
-        async def stopping() -> None:
-            await stop.wait()
-            server.should_exit = True
-
-        stopper = asyncio.create_task(stopping())
+        task = asyncio.create_task(serve(app, settings, stop, where))
         yield f"http://127.0.0.1:{where.getsockname()[1]}", stop, task
         stop.set()
-        await stopper
         await task
 
 
@@ -86,6 +79,36 @@ def test_a_stop_finishes_what_is_under_way_and_refuses_the_rest() -> None:
             assert len(bus.records(INFERENCES)) == 1
 
     asyncio.run(scene())
+
+
+PROCESS = """
+import sys
+from datetime import UTC, datetime
+from driftwheel.collector import CollectorSettings
+from driftwheel.collector.app import create_app
+from driftwheel.collector.serve import run
+from driftwheel.testing_bus import MemoryBus
+settings = CollectorSettings(port=int(sys.argv[1]))
+run(create_app(MemoryBus(), settings, clock=lambda: datetime.now(UTC)), settings)
+"""
+
+
+def test_a_process_ends_by_the_signal_that_stops_it() -> None:
+    """SIGTERM ends `run` in good time, and the supervisor sees by what."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, "-c", PROCESS, str(port)], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    try:
+        for _ in range(2_000):
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"http://127.0.0.1:{port}/health/live").json() == {"live": True}:
+                    break
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(15) == -signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_client_that_hangs_up_leaves_nothing_behind() -> None:

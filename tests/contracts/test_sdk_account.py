@@ -167,6 +167,35 @@ def test_shutdown_and_flush_return_in_time_from_a_hanging_collector(gate: thread
     assert client.stats().lost == {"shutdown": 3}, "a late answer changes no account"
 
 
+def test_what_is_settled_makes_room_again() -> None:
+    """The bound in bytes is of what is on its way, not of what ever was."""
+    client = Client(transport=MemoryTransport(), limits=Limits(max_bytes=10_000, linger_s=0.0))
+    for _ in range(20):
+        client.record("x" * 3000)
+        client.flush()
+
+    assert (client.stats().sent, client.stats().pending_bytes) == (20, 0)
+    client.shutdown()
+
+
+def test_rejects_in_both_halves_of_a_split_batch_all_count(gate: threading.Event) -> None:
+    """413 for more than two, and the first of every two is bad: four of eight are lost, each counted."""
+
+    def answer(request: Request) -> Response:
+        gate.wait(5)
+        if len(events_in(request)) > 2:
+            return Response(413, {})
+        return Response(202, {}, b'{"accepted": 1, "rejected": [{"index": 0, "path": "app", "error": "bad"}]}')
+
+    client = Client(transport=MemoryTransport(answer), limits=Limits(linger_s=0.5))
+    for number in range(8):
+        client.record(str(number))
+    gate.set()
+
+    assert client.shutdown(5).lost == {"rejected": 4}
+    assert [event["prompt"] for event in client._transport.inferences] == ["1", "3", "5", "7"]  # type: ignore[attr-defined]
+
+
 def test_a_batch_that_breaks_the_server_is_given_up_and_the_next_goes_on() -> None:
     """Eight times 500 may be this batch's own doing; its neighbours must not wait for ever."""
     collector = Scripted([500] * 8)

@@ -198,6 +198,8 @@ def test_retry_after_is_kept_to(client: Client, collector: Collector) -> None:
     collector.answers.append(status(503, Retry_After="1"))
     client.record("a")
     began = time.monotonic()
+    until_asked(collector)
+    assert client.flush(0.1).pending == 1
 
     assert client.flush(10).ok
     assert 1.0 <= time.monotonic() - began < 3.0
@@ -309,11 +311,13 @@ def test_a_forked_child_sends_its_own_and_only_its_own(client: Client, collector
     collector.answers.append(hang)
     before = client.record("the parent's, in hand while it forks")
     until_asked(collector)
+    assert client.champion() == "m-2"
     if (child := os.fork()) == 0:
-        fresh = client.stats().recorded == 0
+        fresh = client.stats().recorded == 0 and client.champion() == "m-2"
         client.record("the child's")
         os._exit(0 if fresh and client.flush(10).ok and client.stats().sent == 1 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert collector.connections == 4, "sender and champion, parent and child: none shares"
     collector.leave.set()
 
     assert client.flush(10).delivered == 1

@@ -20,6 +20,8 @@ from driftwheel_schemas import Observation, Verdict
 from driftwheel_schemas.topics import OBSERVATIONS
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
+SELECTED = ("series", "part", "digest", "offset", "data")
+"""What the question `detector_state` answers with."""
 CLAIM = Claim(OBSERVATIONS, 0)
 SETTINGS = DetectionSettings(
     references={"number": 64, "flag": 64, "vector": 96},
@@ -88,7 +90,7 @@ class World:
         assert (question.name, question.params) == ("detector_state", {"partition": 0})
         newest: dict[tuple[str, str], Row] = {}
         for row in sorted(self.states.values(), key=lambda row: row["revision"]):
-            newest[row["series"], row["part"]] = row
+            newest[row["series"], row["part"]] = {column: row[column] for column in SELECTED}
         assert core.assigned(CLAIM, [list(newest.values())]) is None
         return core, self.acked
 
@@ -407,3 +409,13 @@ def test_a_state_that_cannot_be_read_is_counted_and_learned_anew(straight: World
     torn = [row | {"data": row["data"][: len(row["data"]) // 8 * 4]} for row in straight.states.values()]
     world = World(SETTINGS, [], states={(row["id"], row["revision"]): row for row in torn})
     assert world.start()[0].series == {}
+
+
+def test_values_at_the_edge_of_floating_point_are_ranked_like_any_other() -> None:
+    """Numbers beyond single precision and means beyond double are no reason to stop: the change is found and said."""
+    values = [float(i % 5) for i in range(200)] + [1.7e308, -1.7e308, 5e-324] * 3 + [1e300 * (1 + i % 3) for i in range(60)]
+    world = World(SETTINGS, log_of([observation(i, value=value) for i, value in enumerate(values)]))
+    world.run([5])
+
+    assert {verdict.detector for verdict in world.said} >= {"conformal"}
+    assert world.acked == len(world.records)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ START = datetime(2026, 1, 5, tzinfo=UTC)
 POLICY = Policy(name="worse", signal="feedback.*.flag", direction="down", min_sample=30, min_effect=0.1, approval="auto")
 
 
-def verdict(n: int = 1, **changes: object) -> Verdict:
+def verdict(n: int = 1, **changes: Any) -> Verdict:
     """A thumbs-up share that fell from .9 to .5."""
     known = Verdict(
         id=derived_id("verdict", n),
@@ -42,7 +43,7 @@ def verdict(n: int = 1, **changes: object) -> Verdict:
         sample_size=40,
         reason="thumbs fell",
     )
-    return replace(known, **changes)  # type: ignore[arg-type]  test shorthand
+    return replace(known, **changes)
 
 
 def fired(trigger: Trigger) -> Fired:
@@ -57,7 +58,7 @@ def fired(trigger: Trigger) -> Fired:
         ({"current": 0.85}, "the change is 0.05; the policy acts from 0.1 on"),
     ],
 )
-def test_what_is_held_says_why(changes: dict[str, object], reason: str) -> None:
+def test_what_is_held_says_why(changes: dict[str, Any], reason: str) -> None:
     """A person who asks why nothing started finds the answer in the row."""
     decision = decide(POLICY, verdict(**changes), [])
 

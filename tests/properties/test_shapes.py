@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import strategies
@@ -47,6 +47,7 @@ def in_range(event: Inference | Feedback) -> bool:
     return all(not isinstance(v, int) or -(2**63) <= v < 2**64 for v in values)
 
 
+@settings(deadline=None)
 @given(event=(strategies.inferences() | strategies.feedbacks()).filter(in_range))
 def test_the_json_of_an_event_decodes_to_an_equal_event(event: Inference | Feedback) -> None:
     """What the SDK writes is what the collector reads; only a number that JSON has not is refused, by its field's name."""
@@ -66,6 +67,7 @@ def test_every_example_survives_the_wire(path: Path) -> None:
     assert msgspec.json.decode(encoded(to_wire(event)), type=type(event)) == event
 
 
+@settings(deadline=None)
 @given(when=INSTANTS)
 def test_a_moment_is_the_same_in_every_unit(when: datetime) -> None:
     """Seconds, milli-, micro- and nanoseconds are told apart by their size alone."""
@@ -103,6 +105,7 @@ def test_what_is_no_moment_is_refused_in_a_sentence(value: object) -> None:
         moment(value)
 
 
+@settings(deadline=None)
 @given(value=JSON, role=st.sampled_from(["user", "assistant"]))
 def test_any_json_becomes_text_that_can_be_encoded(value: object, role: str) -> None:
     """No prompt is too odd: lone surrogates and NaN inside data included."""
@@ -111,6 +114,7 @@ def test_any_json_becomes_text_that_can_be_encoded(value: object, role: str) -> 
     encoded(to_wire(Inference(id="i", app="a", started_at=datetime(2026, 3, 2, tzinfo=UTC), model="m", prompt=said)))
 
 
+@settings(deadline=None)
 @given(contents=st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), st.text()), min_size=1, max_size=5))
 def test_plain_chat_keeps_every_word(contents: list[tuple[str, str]]) -> None:
     """Messages of a role and a content are what they were."""
@@ -119,6 +123,7 @@ def test_plain_chat_keeps_every_word(contents: list[tuple[str, str]]) -> None:
     assert text(messages) == tuple(Message(role=role, content=content) for role, content in contents)
 
 
+@settings(deadline=None)
 @given(loose=st.dictionaries(st.sampled_from(KNOWN), JSON, max_size=8))
 def test_loose_fields_are_told_or_refused_by_name(loose: dict[str, object]) -> None:
     """Whatever an app gives, it is fields of the contract, or a ValueError that begins with the field's name."""

@@ -7,7 +7,6 @@ epoch, so whoever lost it meanwhile, even for a moment, finds that out before it
 """
 
 import os
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

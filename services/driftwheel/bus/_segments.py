@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from driftwheel.bus import Outgoing, Record
@@ -159,10 +160,7 @@ class Segments:
     def sealed(self) -> list[tuple[int, float, dict[int, int]]]:
         """Of each segment but the newest: its number, when its successor was begun, and the offsets behind its last records."""
         numbers = self.numbers()
-        return [
-            (number, self._created(after), {p: self._start(after, p) for p in self.starts()})
-            for number, after in zip(numbers, numbers[1:], strict=False)
-        ]
+        return [(number, self._created(after), {p: self._start(after, p) for p in self.starts()}) for number, after in pairwise(numbers)]
 
     def drop(self, number: int) -> None:
         """Remove a segment. A reader that has it open reads on in peace."""

@@ -32,7 +32,7 @@ for module in (operate, look, decide, manage):
 def options(
     context: typer.Context,
     config: Annotated[Path | None, typer.Option(help="The settings file; ./driftwheel.toml if there is one.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,  # noqa: FBT002
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
 ) -> None:
     """What every command shares."""
     logging.basicConfig(

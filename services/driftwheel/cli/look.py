@@ -31,7 +31,7 @@ def query(
     context: typer.Context,
     sql: Annotated[str, typer.Argument(help="A SELECT; tables are in the database driftwheel.")],
     data: Data = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a row.")] = False,  # noqa: FBT002
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a row.")] = False,
 ) -> None:
     """Ask the store."""
     rows = store_of(of(context).settings(data)).query(sql, read_only=True)
@@ -105,9 +105,17 @@ async def _examine(settings: Settings) -> list[tuple[str, bool, str]]:
                     lag = sum((await bus.lag(reader, name)).values())
                     found.append((f"{reader} ← {name}", lag < 1_000, f"{lag} envelopes behind"))
     letters = store.ask("dead_letters_by_reason")
-    found += [(f"dead letters of {row['topic']}", False, f"{row['letters']} for {row['reason']}, the last: {row['detail']}") for row in letters]
+    found += [
+        (f"dead letters of {row['topic']}", False, f"{row['letters']} for {row['reason']}, the last: {row['detail']}") for row in letters
+    ]
     unmatched = store.ask("feedback_matching")[0]
-    found.append(("feedback", True, f"{unmatched['matched']} matched, {unmatched['waiting']} wait for their inference, median lag {unmatched['lag_s'] or 0:.0f} s"))
+    found.append(
+        (
+            "feedback",
+            True,
+            f"{unmatched['matched']} matched, {unmatched['waiting']} wait for their inference, median lag {unmatched['lag_s'] or 0:.0f} s",
+        )
+    )
     free = shutil.disk_usage(settings.data).free / 1024**3
     found.append(("disk", free > 1, f"{free:.1f} GiB free in {settings.data}"))
     return found

@@ -46,4 +46,7 @@ def keys(tenant: str = typer.Option("default", help="Whose events come with this
     """Make a key. It is shown once; what goes into the settings is its digest."""
     name, secret = secrets.token_hex(4), secrets.token_urlsafe(24)
     console.print(f"key (shown once): dw_{name}_{secret}")
-    console.print(f'\n[bold]driftwheel.toml[/bold]\n\\[collector.keys.{name}]\nsha256 = "{hashlib.sha256(secret.encode()).hexdigest()}"\ntenant = "{tenant}"', highlight=False)
+    console.print(
+        f'\n[bold]driftwheel.toml[/bold]\n\\[collector.keys.{name}]\nsha256 = "{hashlib.sha256(secret.encode()).hexdigest()}"\ntenant = "{tenant}"',
+        highlight=False,
+    )

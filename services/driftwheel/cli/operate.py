@@ -1,19 +1,32 @@
 """`up`, `run`, `demo`, `send`: what runs, and what puts events in."""
 
 import asyncio
-import os
+import enum
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.panel import Panel
 
 from driftwheel.cli.context import console, of
-from driftwheel.config import Settings
+from driftwheel.sdk.client import DEFAULT_ENDPOINT
+
+if TYPE_CHECKING:
+    from driftwheel.supervisor import Supervisor
 
 Data = Annotated[Path | None, typer.Option(help="The data folder.")]
+
+
+class Kind(enum.Enum):
+    """What the lines of a file are."""
+
+    auto = "auto"
+    inference = "inference"
+    feedback = "feedback"
+
+
 Port = Annotated[int | None, typer.Option(help="The collector's port.")]
 
 
@@ -43,7 +56,7 @@ def up(
     asyncio.run(_up(Supervisor(replace(settings, collector=collector), of(context).config)))
 
 
-async def _up(supervisor: "Supervisor") -> None:  # noqa: F821
+async def _up(supervisor: "Supervisor") -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -83,14 +96,14 @@ def run(
 
 def demo(
     context: typer.Context,
-    fast: Annotated[bool, typer.Option("--fast", help="Up to the trigger, without training.")] = False,  # noqa: FBT002
-    hopeless: Annotated[bool, typer.Option("--hopeless", help="The other ending: training cannot help, and the gate says so.")] = False,  # noqa: FBT002
+    fast: Annotated[bool, typer.Option("--fast", help="Up to the trigger, without training.")] = False,
+    hopeless: Annotated[bool, typer.Option("--hopeless", help="The other ending: training cannot help, and the gate says so.")] = False,
     data: Annotated[Path | None, typer.Option(help="Your own questions and answers (JSONL).")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep the data folder here, to look at it afterwards.")] = None,
 ) -> None:
     """The whole loop in minutes: an app degrades, Driftwheel notices, trains, proves and promotes."""
     from driftwheel.demo import DemoOptions
-    from driftwheel.demo import run as run_demo
+    from driftwheel.demo.play import run as run_demo
 
     of(context).settings()  # a wrong setting is told before anything starts
     raise typer.Exit(run_demo(DemoOptions(fast=fast, hopeless=hopeless, data=data, keep=keep), console))
@@ -99,20 +112,30 @@ def demo(
 def send(
     context: typer.Context,
     file: Annotated[str, typer.Argument(help="JSONL of inferences and feedback, .gz too; - is stdin.")],
-    map_: Annotated[list[str], typer.Option("--map", help="Our field = theirs, as in prompt=question,response=answer.text.")] = [],  # noqa: B006
-    kind: Annotated[str, typer.Option(help="inference | feedback | auto")] = "auto",
-    app: Annotated[str, typer.Option(help="The app, where lines do not say.")] = "",
+    map_: Annotated[str, typer.Option("--map", help="Our field = theirs, as in prompt=question,response=answer.text.")] = "",
+    kind: Annotated[Kind, typer.Option(help="What the lines are.")] = Kind.auto,
+    app: Annotated[str, typer.Option(help="The app, where lines do not say.")] = "default",
     model: Annotated[str, typer.Option(help="The model, where lines do not say.")] = "",
     rate: Annotated[float, typer.Option(help="Events a second; 0 is as fast as it goes.")] = 0.0,
-    endpoint: Annotated[str | None, typer.Option(help="Where the collector is.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Where the collector is; else the one that runs on the data folder.")] = None,
+    data: Data = None,
 ) -> None:
     """Replay a file of inferences and feedback from any source. A second run of the same file changes nothing."""
-    raise NotImplementedError
+    from driftwheel.sdk.send import SendOptions, SendReport, parse_map, send_file
+    from driftwheel.sdk.transport import HttpTransport
+    from driftwheel.supervisor import find_running
 
+    running = find_running(of(context).settings(data).data)
+    found = f"http://{running.host}:{running.collector_port}" if running else DEFAULT_ENDPOINT
+    options = SendOptions(
+        kind=kind.value, fields=parse_map(map_), app=app, model=model, rate=rate, api_key=of(context).environ.get("DRIFTWHEEL_API_KEY", "")
+    )
+    with console.status("sending") as status:
 
-def settings_of(context: typer.Context, data: Path | None = None) -> Settings:
-    """The settings of a command."""
-    return of(context).settings(data)
+        def show(report: SendReport) -> None:
+            status.update(f"{report.sent} of {report.read} lines sent")
 
-
-_ = os
+        report = send_file(file, HttpTransport(endpoint or found), options, show)
+    console.print(str(report), markup=False)
+    if not report.complete or report.rejects:
+        raise typer.Exit(1)

@@ -103,6 +103,9 @@ class Decoder(Generic[E]):
         except ValueError as wrong:
             named = _NAMED.match(str(wrong))
             raise BadField(f".{named[1]}" if named else "", "shape", str(wrong)[named.end() if named else 0 :][:300]) from wrong
+        except (ArithmeticError, AttributeError, LookupError, TypeError) as wrong:
+            # whatever an odd shape breaks, it will break again: a 503 would have the client send it for ever
+            raise BadField("", "shape", f"cannot be read ({type(wrong).__name__}: {wrong})"[:300]) from wrong
         return event
 
 

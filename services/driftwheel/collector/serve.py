@@ -1,5 +1,6 @@
 """The collector's server: uvicorn on one port, stopped gracefully."""
 
+import asyncio
 import errno
 import gc
 import socket
@@ -38,14 +39,28 @@ def listen(settings: CollectorSettings) -> socket.socket:
 
 def run(app: FastAPI, settings: CollectorSettings) -> None:
     """
-    Serve *app* until SIGTERM or Ctrl-C; then refuse new requests and finish those under way, for `grace_s` at most.
+    Serve *app* in an event loop of its own until SIGTERM or Ctrl-C. Raises `InUse` and `ConfigError` as `listen` does.
 
-    Raises `InUse` and `ConfigError` as `listen` does.
+    The process then ends by that signal: what is to happen after the last request belongs into the app's lifespan.
     """
-    server = listen(settings)
     calm_garbage()
-    with server:
-        serving(app, settings).run(sockets=[server])
+    with listen(settings) as where:
+        serving(app, settings).run(sockets=[where])
+
+
+async def serve(app: FastAPI, settings: CollectorSettings, stop: asyncio.Event, where: socket.socket) -> None:
+    """
+    Serve *app* at *where* (from `listen`) in this event loop until *stop* or a signal.
+
+    Then refuse new requests and finish those under way, for `grace_s` at most.
+    """
+    server = serving(app, settings)
+    serving_on = asyncio.create_task(server.serve(sockets=[where]))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([serving_on, stopping], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    stopping.cancel()
+    await serving_on
 
 
 def calm_garbage() -> None:

@@ -7,7 +7,6 @@ intents are asked from the start (`base`); new topics and Brazilian Portuguese c
 """
 
 import codecs
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,12 +16,8 @@ import msgspec
 
 from driftwheel.errors import ConfigError
 
-LEAST_QUESTIONS, LEAST_ANSWERS = 60, 4
-"""To train on: with fewer, neither the detectors' references nor the evaluation say anything."""
-
-MOST_BYTES = 16 << 20
-"""Of a user's file: some 100,000 questions, far more than a demo asks."""
-
+LEAST_QUESTIONS, LEAST_ANSWERS = 60, 4  # to train on: with fewer, neither detection nor evaluation can say anything
+MOST_BYTES = 16 << 20  # of a user's file: some 100,000 questions, far more than a demo asks
 FORM = 'one {"question": …, "answer": …} a line'
 Text = Annotated[str, msgspec.Meta(pattern=r"\S", max_length=4_000)]
 
@@ -32,8 +27,7 @@ class Intent:
     """
     What people want, how they ask for it, and the one answer that the house gives.
 
-    `language` is an ISO 639 code, empty where a user's file does not say. `shift` is asked only after the change; of
-    what is `heldout` nothing is trained on.
+    `language` is an ISO 639 code or empty; `shift` is asked only after the change; on what is `heldout` nothing is trained.
     """
 
     intent: str
@@ -47,17 +41,13 @@ class Intent:
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer: Text
-    question: Text | None = None
+    question: Text = ""
     questions: tuple[Text, ...] = ()
     intent: str = ""
     topic: str = ""
     language: str = ""
     phase: Literal["base", "shift"] | None = None
     heldout: bool = False
-
-    @property
-    def asked(self) -> tuple[str, ...]:
-        return self.questions if self.question is None else (self.question, *self.questions)
 
 
 def intents() -> tuple[Intent, ...]:
@@ -85,17 +75,17 @@ def from_file(path: Path) -> tuple[Intent, ...]:
     if len(content) > MOST_BYTES:
         raise ConfigError(f"{path}: has more than {MOST_BYTES >> 20} MiB; a few hundred lines of it are enough")
     found = _parsed(content, str(path))
-    trained = [one for one in found if not one.heldout]
-    count = sum(len(one.questions) for one in trained)
-    if count < LEAST_QUESTIONS or len(trained) < LEAST_ANSWERS:
-        known = f"{count} questions and {len(trained)} answers to train on"
-        raise ConfigError(f"{path}: {known}; add lines up to {LEAST_QUESTIONS} questions and {LEAST_ANSWERS} answers, or drop --data")
+    heldout = {one.intent for one in found if one.heldout}
+    trained = [len(one.questions) for one in found if one.intent not in heldout]
+    if sum(trained) < LEAST_QUESTIONS or len(trained) < LEAST_ANSWERS:
+        known = f"{sum(trained)} questions and {len(trained)} answers to train on"
+        raise ConfigError(f"{path}: {known}; add lines up to {LEAST_QUESTIONS} and {LEAST_ANSWERS}, or leave out --data")
     return found
 
 
 def _parsed(content: bytes, where: str) -> tuple[Intent, ...]:
     """One intent an answer, in the order of the file."""
-    groups: dict[str, list[_Line]] = {}
+    groups: dict[str, tuple[_Line, list[str]]] = {}
     answered: dict[str, tuple[int, str]] = {}
     for number, raw in enumerate(content.removeprefix(codecs.BOM_UTF8).splitlines(), 1):
         if not raw.strip():
@@ -104,27 +94,27 @@ def _parsed(content: bytes, where: str) -> tuple[Intent, ...]:
             line = msgspec.json.decode(raw, type=_Line)
         except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
             raise ConfigError(f"{where}:{number}: {wrong}; write {FORM}, in UTF-8") from wrong
-        if not line.asked:
+        asked = [one for one in (line.question, *line.questions) if one]
+        if not asked:
             raise ConfigError(f'{where}:{number}: nothing is asked; add a "question"')
-        groups.setdefault(line.answer, []).append(line)
-        for question in line.asked:
+        groups.setdefault(line.answer, (line, []))[1].extend(asked)
+        for question in asked:
             earlier, answer = answered.setdefault(question, (number, line.answer))
             if answer != line.answer:
                 raise ConfigError(f"{where}:{number}: line {earlier} answers {question[:80]!r} otherwise; keep the right one")
-    said = any(line.phase == "base" for group in groups.values() for line in group)
-    return tuple(_intent(group, place, None if said else len(groups)) for place, group in enumerate(groups.values()))
+    by_place = all(first.phase != "base" for first, _ in groups.values())
+    return tuple(_intent(*group, place, len(groups) if by_place else 0) for place, group in enumerate(groups.values()))
 
 
-def _intent(group: Sequence[_Line], place: int, of: int | None) -> Intent:
-    """What the first line of *group* says counts; with *of* answers in all, phase and held out go by the place."""
-    first = group[0]
+def _intent(first: _Line, questions: list[str], place: int, of: int) -> Intent:
+    """As the *first* line of its answer says; phase and held out by its *place* where *of*, the number of answers, is given."""
     name = first.intent or f"answer-{place + 1}"
     return Intent(
         intent=name,
         topic=first.topic or name,
         language=first.language,
         answer=first.answer,
-        questions=tuple(dict.fromkeys(question for line in group for question in line.asked)),
-        phase=(first.phase or "base") if of is None else "shift" if 3 * place >= 2 * of else "base",
-        heldout=first.heldout or (of is not None and place % 8 == 7),
+        questions=tuple(dict.fromkeys(questions)),
+        phase=("shift" if 3 * place >= 2 * of else "base") if of else first.phase or "base",
+        heldout=first.heldout or (of > 0 and place % 8 == 7),
     )

@@ -86,7 +86,8 @@ class Play:
 
     def _asked(self, phase: Phase) -> list[Asked]:
         """The questions of an act, in order; after the change new topics and another language come in."""
-        begin = self.start + timedelta(days=sum(DAYS[one] for one in ("before", "after", "promoted")[: list(DAYS).index(phase)]))
+        phases = list(DAYS)
+        begin = self.start + timedelta(days=sum(DAYS[one] for one in phases[: phases.index(phase)]))
         known = [one for one in self.corpus if phase != "before" or one.phase == "base"]
         return list(questions(known, SESSIONS[phase], phase=phase, start=begin, span=timedelta(days=DAYS[phase]), seed=self.options.seed))
 
@@ -97,7 +98,9 @@ class Play:
         answers = asyncio.create_task(self._answers(screen, after, "the new provider's answers", Generation(max_new_tokens=40)))
         await self._perform(stage, screen, self._asked("before"), {}, PROVIDER_MODEL)
         said = await answers
-        screen.line(f"[bold]{self.chain.changed_at:%d %b %H:%M}[/bold]  The provider silently changes its model; new topics and Portuguese questions come in.")
+        screen.line(
+            f"[bold]{self.chain.changed_at:%d %b %H:%M}[/bold]  The provider silently changes its model; new topics and Portuguese questions come in."
+        )
         await self._perform(stage, screen, after, said, PROVIDER_MODEL)
         await self._drain(stage, screen)
 
@@ -118,7 +121,11 @@ class Play:
         for number, one in enumerate(asked, 1):
             answer = said.get(one.question, one.intent.answer)
             stage.say(one, answer, react(one, answer, angry=angry), model)
-            screen.bar(f"sessions {one.phase} the change" if one.phase != "promoted" else "sessions with the new champion", number / len(asked), f"{number} of {len(asked)}, {one.at:%d %b}")
+            screen.bar(
+                f"sessions {one.phase} the change" if one.phase != "promoted" else "sessions with the new champion",
+                number / len(asked),
+                f"{number} of {len(asked)}, {one.at:%d %b}",
+            )
             await asyncio.sleep(max(0.0, began + number / PACE - time.monotonic()))
             if number % 30 == 0:
                 await self.chain.notice(stage, screen)

@@ -1,7 +1,7 @@
 """What the demo prints: what is real and what is played, and at the end the chain from the change to the decision."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def opening(console: Console, options: DemoOptions, count: int) -> None:
 class Chain:
     """What was found, from the change to the decision."""
 
-    changed_at: datetime = datetime.min
+    changed_at: datetime = datetime.min.replace(tzinfo=UTC)
     promoted_at: datetime | None = None
     alarms: list[Row] = field(default_factory=list)
     trigger: Row = field(default_factory=dict)
@@ -96,15 +96,41 @@ class Chain:
         if self.trigger:
             rows.append(("trigger", escape(f"{self.trigger['id']}\n{self.trigger['reason']} ({self.trigger['state']})")))
         if self.dataset:
-            rows.append(("dataset", "{id}: {train_rows} questions to train on, {eval_rows} to test with, {heldout_rows} of intents never trained".format(**self.dataset)))
+            rows.append(
+                (
+                    "dataset",
+                    "{id}: {train_rows} questions to train on, {eval_rows} to test with, {heldout_rows} of intents never trained".format(
+                        **self.dataset
+                    ),
+                )
+            )
         if self.training:
             rows.append(("training", self._training()))
         if self.promotion:
-            rows += [("evaluation", self._evaluation()), ("decision", f"[bold]{self.promotion['decision']}[/bold]: {escape(self.promotion['reason'])}")]
-        rows.append(("people", "\n".join(f"{act['act']}: {act['thumbs_up']:.0%} thumbs up of {act['clicks']} clicks in {act['sessions']} sessions" for act in self.acts if act["clicks"])))
+            rows += [
+                ("evaluation", self._evaluation()),
+                ("decision", f"[bold]{self.promotion['decision']}[/bold]: {escape(self.promotion['reason'])}"),
+            ]
+        rows.append(
+            (
+                "people",
+                "\n".join(
+                    f"{act['act']}: {act['thumbs_up']:.0%} thumbs up of {act['clicks']} clicks in {act['sessions']} sessions"
+                    for act in self.acts
+                    if act["clicks"]
+                ),
+            )
+        )
         if self.promoted:
             later = [alarm for alarm in self.alarms if self.promoted_at and datetime.fromisoformat(alarm["at"]) >= self.promoted_at]
-            rows.append(("since then", f"{len(later)} alarms" if later else "detection is quiet (the new champion is a segment of its own and fills its reference first)"))
+            rows.append(
+                (
+                    "since then",
+                    f"{len(later)} alarms"
+                    if later
+                    else "detection is quiet (the new champion is a segment of its own and fills its reference first)",
+                )
+            )
         return rows
 
     def _alarm(self, alarm: Row) -> str:
@@ -112,7 +138,9 @@ class Chain:
         hours = (at - self.changed_at).total_seconds() / 3600
         when = f"{hours:.1f} h after the change" if hours >= 0 else f"{-hours:.1f} h BEFORE the change: a false alarm"
         began = f", onset put at {datetime.fromisoformat(onset):%d %b %H:%M}" if onset else ""
-        moved = f", {alarm['baseline']:.3g} → {alarm['current']:.3g}" if alarm["baseline"] is not None and alarm["current"] is not None else ""
+        moved = (
+            f", {alarm['baseline']:.3g} → {alarm['current']:.3g}" if alarm["baseline"] is not None and alarm["current"] is not None else ""
+        )
         return f"{alarm['signal']}{moved}: {when}, after {alarm['units_to_alarm']} sessions{began}; {alarm['promise']}"
 
     def _training(self) -> str:
@@ -125,7 +153,9 @@ class Chain:
             f"{p['candidate']} against {p['champion']} on {p['sample_size']} questions that were not trained on: {p['metric']} "
             f"{p['estimate']:+.3f}, {p['confidence']:.0%} interval {p['interval_low']:+.3f} to {p['interval_high']:+.3f}, p = {p['p_value']:.2g} ({p['test']})"
         )
-        shown = [f"{name} {value:.3f}" for name, value in sorted(p["metrics"].items()) if name.startswith(("eval.", "heldout.", "general."))]
+        shown = [
+            f"{name} {value:.3f}" for name, value in sorted(p["metrics"].items()) if name.startswith(("eval.", "heldout.", "general."))
+        ]
         return escape(text + "\n" + ", ".join(shown))
 
 

@@ -13,7 +13,12 @@ class Screen:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bars = Progress(
-            TextColumn("{task.description:<34}"), BarColumn(30), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), console=console, transient=True
+            TextColumn("{task.description:<34}"),
+            BarColumn(30),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
 

@@ -15,8 +15,10 @@ from driftwheel.config import load
 from driftwheel.demo.story import Asked, Click, latency
 from driftwheel.errors import DriftwheelError
 from driftwheel.jobs.folder import CONFIG, QUESTIONS, Progress, read_lines, to_lines, write
-from driftwheel.jobs.generate import ANSWERS, Answered, Asked as Question
-from driftwheel.jobs.launchers import Run, load as load_launcher
+from driftwheel.jobs.generate import ANSWERS, Answered
+from driftwheel.jobs.generate import Asked as Question
+from driftwheel.jobs.launchers import Run
+from driftwheel.jobs.launchers import load as load_launcher
 from driftwheel.jobs.settings import Generation
 from driftwheel.store import Row
 from driftwheel.store.clickhouse import ClickHouse, StoreSettings

@@ -15,8 +15,8 @@ from driftwheel_schemas import Observation
 
 WEEK_US = 7 * 86400 * 1_000_000
 EXAMPLES = 8
-TAIL = 0.1
-"""Of the units in the outer tenths the last eight are remembered as examples."""
+TELLING = 1.1
+"""The last eight units that paid more than this in some component are remembered as examples."""
 
 
 class Bettor(Protocol):
@@ -189,7 +189,7 @@ class EDetector:
 
     def _remember(self, seen: Observation, factors: Floats) -> None:
         best = int(factors.argmax())
-        if factors[best] > 1.0 + TAIL:
+        if factors[best] > TELLING:
             self.course.examples = [
                 *self.course.examples[1 - EXAMPLES :],
                 (self.course.count, seen.inference_id, bool(self.bettor.rising[best])),

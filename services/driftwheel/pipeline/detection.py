@@ -25,6 +25,10 @@ IDLE_TICKS = 2
 """Silence is judged on the second tick without records: a worker that took over partitions has read nothing on the first."""
 
 
+NO_RECORD = 1 << 62
+"""Where a series changed though no record did it: behind all offsets, so that no ack waits for it."""
+
+
 @dataclass(slots=True)
 class _Partition:
     """What is known of one partition. `next` is the offset behind what was taken, `saved` that behind the last snapshot."""
@@ -90,7 +94,7 @@ class Detection:
         for partition in self._partitions.values():
             if one := partition.series.get(series):
                 one.detector.accept()
-                one.touch(partition.next or 0)
+                one.touch(NO_RECORD)
                 return True
         return False
 
@@ -193,7 +197,7 @@ class Detection:
         for partition in self._partitions.values():
             for series in partition.series.values():
                 for verdict in series.tick(batch.now):
-                    series.touch(partition.next or 0)
+                    series.touch(NO_RECORD)
                     yield verdict
 
     def _snapshot(self, step: _Step, now: datetime) -> None:
@@ -201,10 +205,8 @@ class Detection:
         for claim, partition in self._partitions.items():
             if partition.saved_at is None:
                 partition.saved_at = now
-            due = (
-                now - partition.saved_at
-            ).total_seconds() >= self.settings.snapshot_every_s or partition.taken >= self.settings.snapshot_every
-            if not due:
+            age_s = (now - partition.saved_at).total_seconds()
+            if age_s < self.settings.snapshot_every_s and partition.taken < self.settings.snapshot_every:
                 continue
             partition.saved_at, partition.taken = now, 0
             self._save(step, claim, now)

@@ -85,6 +85,7 @@ class _Snapshot:
     layout: int
     name: Name
     detector: str
+    revision: int
     until: int
     units: bytes
     state: bytes
@@ -181,10 +182,12 @@ class Series:
         They belong in one insert, which lands as a whole, so that no state is stored without its reference.
         """
         detector = self.detector
+        self.revision = max(offset, self.revision + 1)  # also where a topic was created anew and its offsets are low
         snapshot = _Snapshot(
             LAYOUT,
             self.name,
             self.detector_name,
+            self.revision,
             self.until,
             bytes(self.units),
             detector.state(),
@@ -193,7 +196,6 @@ class Series:
         parts = [("state", str(offset), freeze(snapshot))]
         if detector.version != self.version_saved and detector.version:
             parts.insert(0, ("reference", detector.version, detector.reference()))
-        self.revision = max(offset, self.revision + 1)  # also where a topic was created anew and its offsets are low
         self.size_bytes = size_of(detector.reference(), parts[-1][2])
         return [
             {
@@ -253,7 +255,7 @@ def restored(state: Row, reference: Row | None, settings: DetectionSettings) -> 
     except (msgspec.DecodeError, ValueError):  # what is no state at all, or one of another release
         return None
     series.units = Recent(settings.units, snapshot.units)
-    series.offset, series.until, series.revision = int(state["offset"]), snapshot.until, int(state["revision"])
+    series.offset, series.until, series.revision = int(state["offset"]), snapshot.until, snapshot.revision
     series.version_saved = digest
     series.size_bytes = size_of(fixed, snapshot.state)
     return series

@@ -7,7 +7,6 @@ What cannot be decoded is set aside event by event, with its place and its bytes
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Generic, TypeVar
 
 import msgspec

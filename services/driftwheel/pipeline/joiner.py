@@ -134,7 +134,9 @@ class Joiner:
             self._matched.add(row["id"])
 
     def _wait_for(self, placed: Placed[Feedback], digest: int, now: datetime) -> _Waiting:
-        one = _Waiting(placed.event, _row(placed, digest), placed.record.partition, now + self.settings.retry_first, self.settings.retry_first)
+        one = _Waiting(
+            placed.event, _row(placed, digest), placed.record.partition, now + self.settings.retry_first, self.settings.retry_first
+        )
         self._waiting[placed.event.id] = one
         return one
 

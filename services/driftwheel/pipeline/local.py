@@ -58,7 +58,9 @@ class Health:
 class Shell:
     """Runs one core until told to stop. Restart it after any error: nothing acked is undone, nothing else is lost."""
 
-    def __init__(self, worker: Worker, bus: Bus, store: Store, *, clock: Callable[[], datetime], settings: ShellSettings | None = None) -> None:
+    def __init__(
+        self, worker: Worker, bus: Bus, store: Store, *, clock: Callable[[], datetime], settings: ShellSettings | None = None
+    ) -> None:
         self.health = Health()
         self._worker, self._bus, self._store, self._clock = worker, bus, store, clock
         self._settings = settings or ShellSettings()
@@ -137,14 +139,14 @@ class Shell:
 
     async def _insert(self, insert: Insert, *, doubtful: bool) -> None:
         """Insert what is missing. Where an earlier try may have landed, the store is asked first what is there."""
-        attempt = iter([doubtful])
+        ask = doubtful
 
         async def once() -> None:
-            missing = insert.rows
-            if missing and next(attempt, True):
-                missing = await asyncio.to_thread(self._store.missing, insert.table, insert.rows)
-            if missing:
-                await asyncio.to_thread(self._store.insert, insert.table, missing)
+            nonlocal ask
+            rows = await asyncio.to_thread(self._store.missing, insert.table, insert.rows) if ask else insert.rows
+            ask = True
+            if rows:
+                await asyncio.to_thread(self._store.insert, insert.table, rows)
 
         await self._retry(once)
 

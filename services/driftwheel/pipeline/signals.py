@@ -20,10 +20,33 @@ VERSION = 1
 """Of the signals' meaning; a higher one gives every observation a new id, so that a re-computation is told apart."""
 
 COPIED = (
-    "tenant id app environment operation provider model response_model prompt_name prompt_version session_id user_id trace_id "
-    "span_id parent_span_id response_id finish_reason error_type response_format latency_s ttft_s input_tokens output_tokens "
-    "cached_tokens reasoning_tokens attributes"
-).split()
+    "tenant",
+    "id",
+    "app",
+    "environment",
+    "operation",
+    "provider",
+    "model",
+    "response_model",
+    "prompt_name",
+    "prompt_version",
+    "session_id",
+    "user_id",
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "response_id",
+    "finish_reason",
+    "error_type",
+    "response_format",
+    "latency_s",
+    "ttft_s",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "attributes",
+)
 """The columns of `inferences` that are fields of the event."""
 
 

@@ -72,5 +72,3 @@ class Triggers:
 
 def _fired(trigger: Trigger) -> Fired:
     return Fired(trigger.id, trigger.revision, trigger.policy, trigger.tenant, trigger.app, trigger.incident_id, trigger.accepted_at)
-
-

@@ -80,7 +80,8 @@ def decide(policy: Policy, verdict: Verdict, history: Sequence[Fired]) -> Trigge
         job=policy.job,
         state="held" if held else granted,
         revision=revision,
-        reason=held or f"{verdict.reason}; policy {policy.name} lets it {'start' if granted == 'approved' else 'start once a person approves'}",
+        reason=held
+        or f"{verdict.reason}; policy {policy.name} lets it {'start' if granted == 'approved' else 'start once a person approves'}",
         signal=verdict.signal,
         segment=verdict.segment,
         evidence=verdict.evidence,
@@ -93,7 +94,11 @@ def decide(policy: Policy, verdict: Verdict, history: Sequence[Fired]) -> Trigge
 
 def incident_of(verdict: Verdict, history: Iterable[Fired], within: timedelta = timedelta(hours=24)) -> str:
     """Verdicts of one app that follow each other within a day belong to one incident, named after the first."""
-    near = [one for one in history if (one.tenant, one.app) == (verdict.tenant, verdict.app) and abs(verdict.accepted_at - one.accepted_at) <= within]
+    near = [
+        one
+        for one in history
+        if (one.tenant, one.app) == (verdict.tenant, verdict.app) and abs(verdict.accepted_at - one.accepted_at) <= within
+    ]
     return max(near, key=lambda one: one.accepted_at).incident_id if near else derived_id("incident", verdict.id)
 
 

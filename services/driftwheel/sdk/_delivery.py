@@ -71,7 +71,7 @@ class Delivery:
             told = _retry_after(answer)
             jitter = min(1.0, told / 10) if told else min(MAX_BACKOFF_S, self._backoff_s * 2 ** min(attempt, 10))
             if not self._pause(told + random.uniform(0, jitter), firm=told > 0):
-                return self._all(bodies, "gave_up", "no answer in the time there was")
+                return dict.fromkeys(range(len(bodies)), Loss("gave_up", "no answer in the time there was"))
         raise AssertionError  # count() does not end
 
     def _post(self, kind: str, body: bytes) -> Response | None:

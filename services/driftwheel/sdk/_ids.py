@@ -1,9 +1,12 @@
 """Event ids for the host's thread: UUIDv7 as `driftwheel_schemas.new_id`, without giving the interpreter away."""
 
 import os
-from collections.abc import Iterator
 from struct import iter_unpack
 from time import time_ns
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 POOL = 512
 

@@ -127,15 +127,17 @@ class Queue:
             self._closed = True
             self._changed.notify_all()
 
-    def abandon(self) -> None:
-        """Give up what is pending: it is lost to `shutdown`, even if an answer should still come."""
+    def abandon(self) -> int:
+        """Give up what is pending, and say how many: they are lost to `shutdown`, even if an answer should still come."""
         with self._lock:
-            if self._pending:
-                self._lost["shutdown"] += self._pending
+            left = self._pending
+            if left:
+                self._lost["shutdown"] += left
             self._pending = self._bytes = 0
             self._items.clear()
             self._abandoned = True
             self._changed.notify_all()
+            return left
 
     @property
     def abandoned(self) -> bool:

@@ -83,6 +83,8 @@ class Sender:
             self.fault = self.fault or wrong
             self._notices.warn("transport", f"{len(batch.items)} events lost: the transport raised {type(wrong).__name__}")
             lost = dict.fromkeys(range(len(batch.items)), Loss("gave_up", f"the transport raised {type(wrong).__name__}"))
+        if self._queue.abandoned:
+            return  # accounted for by whoever abandoned it
         for loss in lost.values():
             self._tell(loss)
         self._queue.settle(batch.items, Counter(loss.reason for loss in lost.values()))

@@ -136,7 +136,8 @@ class Client:
         end = monotonic() + timeout_s
         self._queue.close()
         self._queue.wait(timeout_s)
-        self._queue.abandon()
+        if left := self._queue.abandon():
+            self._notices.warn("shutdown", f"{left} events lost to shutdown: they could not be sent in {timeout_s:g} s")
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, min(0.2, end - monotonic())))
         return self.flush(0)
