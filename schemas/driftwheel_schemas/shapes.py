@@ -102,7 +102,7 @@ def inference_fields(loose: Loose) -> dict[str, object]:
     for name, role in (("prompt", "user"), ("response", "assistant")):
         if name in found:
             found[name] = text(found[name], role)
-    if isinstance(cost := found.get("cost_usd"), float | int):
+    if isinstance(cost := found.get("cost_usd"), float | int) and not isinstance(cost, bool):
         found["cost_usd"] = Decimal(str(cost))
     if "error_type" in found:
         found["error_type"] = _error_type(found["error_type"])

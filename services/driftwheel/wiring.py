@@ -76,7 +76,7 @@ def worker_of(role: str, settings: Settings, partitions: Callable[[str], int]) -
             from driftwheel.pipeline.enrich import Enrich
 
             embedder = embedders.load(settings.embeddings.use, **settings.embeddings.params)
-            return Enrich(embedder, partitions(OBSERVATIONS), sample=settings.embeddings.sample)
+            return Enrich(embedder, partitions(OBSERVATIONS), sample=settings.embeddings.sample, segment_by=settings.measure.segment_by)
     raise ConfigError(f"no role called {role!r}; known: {', '.join(ROLES)}")
 
 
@@ -96,7 +96,7 @@ def run_roles(roles: Sequence[str], settings: Settings, *, parent_pid: int = 0) 
         case "store":
             _run_store(settings)
         case "collector":
-            asyncio.run(run_collector(settings))
+            asyncio.run(_until_stopped(lambda stop: run_collector(settings, stop)))
         case "jobs":
             asyncio.run(_until_stopped(lambda stop: run_jobs(settings, stop)))
         case _:
@@ -126,23 +126,25 @@ async def run_jobs(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def _run_store(settings: Settings) -> None:
-    from driftwheel.store import embedded
+    from driftwheel.store.embedded import default_users, serve
 
-    raise NotImplementedError(embedded)
+    at = settings.store
+    serve(settings.data / "store", host=at.host, port=at.port or 8123, users=default_users(at.password))
 
 
-async def run_collector(settings: Settings) -> None:
-    """Serve the collector until SIGTERM; requests under way are finished."""
-    from driftwheel.collector import create_app
-    from driftwheel.collector.serve import listen, serving
+async def run_collector(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve the collector until *stop*; requests under way are finished."""
+    from driftwheel.collector.app import create_app
+    from driftwheel.collector.serve import calm_garbage, listen, serve
     from driftwheel.jobs.service import champion
 
     collector = replace(settings.collector, survives_power_loss=settings.bus.synchronous == "FULL")
     store = open_store(settings)
-    with listen(collector) as socket:
+    calm_garbage()
+    with listen(collector) as where:
         async with open_bus(settings) as bus:
             app = create_app(bus, collector, clock=clock, champions=lambda tenant, app: champion(store, tenant, app))
-            await serving(app, collector).serve(sockets=[socket])
+            await serve(app, collector, stop, where)
 
 
 async def _until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -60,6 +60,7 @@ def test_kinds_are_told_apart_or_told() -> None:
     assert msgspec.convert(memory.feedback[0], Feedback).value == 1.0
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(
         st.dictionaries(st.sampled_from(["id", "prompt", "value", "x"]), st.text(max_size=3) | st.uuids().map(str), min_size=1), max_size=6

@@ -193,6 +193,30 @@ def test_what_may_pass_is_sent_again_until_it_is_taken(client: Client, collector
     assert list(collector.taken) == ids
 
 
+def test_events_leave_unasked(client: Client, collector: Collector) -> None:
+    """Nobody needs to flush: an event leaves after the linger, also after a time of silence."""
+    for expected in (1, 2):
+        client.record("a")
+        deadline = time.monotonic() + 10
+        while len(collector.taken) < expected:
+            assert time.monotonic() < deadline, "it did not leave"
+            time.sleep(0.002)
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_no_outage(
+    client: Client, collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Servers close idle connections: the next batch takes a new one at once, without a word."""
+    collector.answers.append(close_after)
+    client.record("a")
+    client.flush()
+    client.record("b")
+
+    assert client.flush().delivered == 2
+    assert collector.connections == 2
+    assert not caplog.records
+
+
 def test_retry_after_is_kept_to(client: Client, collector: Collector) -> None:
     """Nobody is asked again before the time that it named, even when someone waits for the flush."""
     collector.answers.append(status(503, Retry_After="1"))

@@ -162,7 +162,7 @@ def test_feedback_on_a_session_means_its_last_inference_before_it() -> None:
     """A thumb on a session is about the answer that the person had just seen."""
     world = World()
     world.inferences = [inference(n, session="chat") for n in range(4)]
-    said = Feedback(id="f", at=START + timedelta(minutes=2, seconds=5), name="thumbs", value=0, session_id="chat")
+    said = Feedback(id=derived_id("f"), at=START + timedelta(minutes=2, seconds=5), name="thumbs", value=0, session_id="chat")
     world.send(said)
     world.turn()
 

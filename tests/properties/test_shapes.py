@@ -123,7 +123,7 @@ def test_plain_chat_keeps_every_word(contents: list[tuple[str, str]]) -> None:
     assert text(messages) == tuple(Message(role=role, content=content) for role, content in contents)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(loose=st.dictionaries(st.sampled_from(KNOWN), JSON, max_size=8))
 def test_loose_fields_are_told_or_refused_by_name(loose: dict[str, object]) -> None:
     """Whatever an app gives, it is fields of the contract, or a ValueError that begins with the field's name."""

@@ -14,7 +14,7 @@ from typing import Generic
 
 import msgspec
 
-from driftwheel.collector.checks import MISSING_ID, BadField, E
+from driftwheel.checks import MISSING_ID, BadField, E
 from driftwheel.collector.http import Refusal
 
 Loose = Mapping[str, object]

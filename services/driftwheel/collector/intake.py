@@ -13,7 +13,7 @@ from typing import Generic
 
 import msgspec
 
-from driftwheel.collector.checks import BadField, E, amend, check_feedback, check_inference
+from driftwheel.checks import BadField, E, amend, check_feedback, check_inference
 from driftwheel.collector.decode import Decoder, Loose, Rejection, rejection
 from driftwheel.collector.settings import CollectorSettings
 from driftwheel.pipeline.envelope import MAX_BYTES

@@ -5,20 +5,26 @@ What cannot be decoded is set aside event by event, with its place and its bytes
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from driftwheel.bus import Outgoing, Record
-from driftwheel_schemas import DeadLetter, derived_id, partition_of
+from driftwheel.checks import BadField, check_feedback, check_inference
+from driftwheel_schemas import DeadLetter, Feedback, Inference, derived_id, partition_of
 
 E = TypeVar("E")
 
 MAX_EVENTS = 500
 MAX_BYTES = 900 * 1024
 """900 KiB: Kafka's default limit for a record is 1 MiB, and headers and keys need room."""
+
+
+CHECKS: dict[type, Callable[[Any, datetime], Any]] = {Inference: check_inference, Feedback: check_feedback}
+"""What else must hold of an event that a client made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +45,22 @@ class Opened(Generic[E]):
 
 
 def open_envelopes(records: Iterable[Record], kind: type[E]) -> Opened[E]:
-    """Decode *records* into events of *kind*; a bad one becomes a dead letter with reason `undecodable`."""
+    """
+    Decode *records* into events of *kind*; a bad one becomes a dead letter with reason `undecodable`.
+
+    Anyone may produce to a topic, so what comes from a client is checked here as the collector checks it.
+    """
     decode = msgspec.json.Decoder(kind).decode
+    check = CHECKS.get(kind, lambda event, _: event)
     opened: Opened[E] = Opened()
     for record in records:
         for index, raw in enumerate(_items(record.value)):
             try:
-                opened.events.append(Placed(decode(raw), record, index))
+                opened.events.append(Placed(check(decode(raw), record.appended_at), record, index))
             except msgspec.DecodeError as wrong:
                 opened.letters.append(letter(record, index, bytes(raw), reason="undecodable", detail=str(wrong)))
+            except BadField as wrong:
+                opened.letters.append(letter(record, index, bytes(raw), reason="undecodable", detail=f"${wrong.path} {wrong}"))
     return opened
 
 

@@ -10,7 +10,7 @@ LEFT ANTI JOIN (
     FROM driftwheel.late_readings
     WHERE signal = 'similarity.correction.cosine' AND accepted_at > now() - INTERVAL 3 DAY
 ) AS done ON done.inference_id = f.inference_id
-WHERE f.matched = 1 AND f.correction != '' AND f.accepted_at > now() - INTERVAL 3 DAY AND p.response_text != ''
+WHERE f.matched = 1 AND trim(f.correction) != '' AND f.accepted_at > now() - INTERVAL 3 DAY AND trim(p.response_text) != ''
 ORDER BY f.accepted_at, id
 LIMIT 1 BY inference_id
 LIMIT {limit:UInt32}
