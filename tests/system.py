@@ -4,13 +4,15 @@ import asyncio
 import json
 import os
 import threading
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.config import load
+from driftwheel.errors import DriftwheelError
 from driftwheel.store.clickhouse import ClickHouse, StoreSettings
 from driftwheel.supervisor import PROCESSES, Running, Supervisor
 
@@ -76,3 +78,19 @@ def kill(pid: int | None) -> None:
             os.kill(pid, 9)
         except ProcessLookupError:
             pass  # it was just going
+
+
+def count(system: System, table: str, where: str = "1") -> int:
+    """Rows by id; -1 while the store is away."""
+    try:
+        return int(system.store.query(f"SELECT uniqExact(id) AS n FROM driftwheel.{table} WHERE {where}")[0]["n"])
+    except DriftwheelError:
+        return -1
+
+
+def until(done: Callable[[], bool], within_s: float) -> None:
+    """Wait for *done*."""
+    end = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < end, "not done in time"
+        time.sleep(0.3)

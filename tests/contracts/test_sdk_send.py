@@ -20,7 +20,7 @@ from driftwheel.sdk.transport import Request, Response
 from driftwheel.testing import MemoryTransport, events_in
 from driftwheel_schemas import Feedback, Inference
 
-DATA = Path(os.environ.get("DRIFTWHEEL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 UNDATED = SendOptions(source="log", undated_at=datetime(2026, 3, 2, tzinfo=UTC))
 
 
@@ -189,7 +189,7 @@ def test_the_rate_is_kept() -> None:
 def test_recorded_logs_of_others_are_sent_whole(name: str, mapping: str, least: int) -> None:
     """Real logs in shapes of their own arrive without a reject, and decode into the contract."""
     if not (DATA / name).exists():
-        pytest.skip(f"{DATA / name} is not here; set DRIFTWHEEL_DATA to the folder of third-party data")
+        pytest.skip(f"{DATA / name} is not here; set REAL_DATA to the folder of third-party data")
     memory = MemoryTransport()
     report = send_file(str(DATA / name), memory, SendOptions(fields=parse_map(mapping), app="replay", model="unknown"))
 

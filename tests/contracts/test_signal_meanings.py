@@ -14,7 +14,7 @@ from driftwheel.signals import load
 from driftwheel.signals.refusal import declines
 from driftwheel_schemas import Attachment, Inference, Message, ToolCall
 
-DATA = Path(os.environ.get("DRIFTWHEEL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def event(**fields: Any) -> Inference:
@@ -32,7 +32,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
     """The rows of a third-party file, or a skip that says where it was looked for."""
     path = DATA / name
     if not path.is_file():
-        pytest.skip(f"{name} is not in {DATA}; set DRIFTWHEEL_DATA to the folder that has it")
+        pytest.skip(f"{name} is not in {DATA}; set REAL_DATA to the folder that has it")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 

@@ -4,15 +4,13 @@ import random
 import threading
 import time
 import urllib.error
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from driftwheel.errors import DriftwheelError
 from driftwheel_schemas import new_id
-from system import System, kill, running_system
+from system import System, count, kill, running_system, until
 
 KILLS = 24
 VICTIMS = ("collector", "workers", "store")
@@ -94,19 +92,3 @@ def test_nothing_accepted_is_lost_and_no_row_is_doubled(tmp_path: Path) -> None:
             assert [row for row in rows if row["n"] > 1] == [], f"{table}: doubled"
         assert count(system, "dead_letters") == 0
         print(f"{KILLS} kills, {len(inferences)} inferences and {len(said)} feedback: 0 lost, 0 doubled")  # noqa: T201  seen with -s
-
-
-def count(system: System, table: str, where: str = "1") -> int:
-    """Rows by id; -1 while the store is away."""
-    try:
-        return int(system.store.query(f"SELECT uniqExact(id) AS n FROM driftwheel.{table} WHERE {where}")[0]["n"])
-    except DriftwheelError:
-        return -1
-
-
-def until(done: Callable[[], bool], within_s: float) -> None:
-    """Wait for *done*."""
-    end = time.monotonic() + within_s
-    while not done():
-        assert time.monotonic() < end, "not done in time"
-        time.sleep(0.3)

@@ -188,7 +188,7 @@ def test_unmatched_feedback_is_given_up_after_the_horizon_counted_and_kept() -> 
     world.turn(after=timedelta(hours=2))
 
     assert (world.unmatched, world.core.waiting) == (1, 0)
-    assert [(0, 0)] == [(row["revision"], row["matched"]) for row in world.rows]
+    assert [(row["revision"], row["matched"]) for row in world.rows] == [(0, 0)]
 
 
 def test_what_waits_is_bounded() -> None:
@@ -209,5 +209,5 @@ def test_a_repeated_request_stores_no_second_row() -> None:
     world.send(feedback(1, "inference_id"))
     world.turn()
 
-    assert [0, 1] == [row["revision"] for row in world.rows]
+    assert [row["revision"] for row in world.rows] == [0, 1]
     assert len({one.id for one in world.observations}) == 1

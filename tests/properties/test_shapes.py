@@ -22,7 +22,7 @@ import strategies
 from driftwheel_schemas import EVENTS, Attachment, Feedback, Inference, Message, ToolCall, text_of, tool_calls_of
 from driftwheel_schemas.shapes import feedback_fields, inference_fields, moment, text, to_wire
 
-DATA = Path(os.environ.get("DRIFTWHEEL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 EXAMPLES = sorted(Path(str(files("driftwheel_schemas"))).glob("examples/*/*.json"))
 INSTANTS = st.datetimes(datetime(2000, 1, 2), datetime(2199, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
@@ -308,7 +308,7 @@ def test_a_part_that_is_no_text_leaves_its_digest_and_never_its_bytes(part: dict
 
 def recorded(name: str) -> Iterator[dict[str, Any]]:
     if not (path := DATA / name).exists():
-        pytest.skip(f"{path} is not here; set DRIFTWHEEL_DATA to the folder of third-party data")
+        pytest.skip(f"{path} is not here; set REAL_DATA to the folder of third-party data")
     with gzip.open(path, "rt") if name.endswith(".gz") else path.open() as lines:
         yield from map(json.loads, lines)
 

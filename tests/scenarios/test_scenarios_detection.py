@@ -27,7 +27,7 @@ from driftwheel.signals import SIGNALS, load
 from driftwheel_schemas import Feedback, Inference, Observation, Verdict
 from driftwheel_schemas.topics import FEEDBACK, INFERENCES, OBSERVATIONS
 
-DATA = Path(os.environ.get("DRIFTWHEEL_DATA") or Path(__file__).parents[3] / "shared" / "data")
+DATA = Path(os.environ.get("REAL_DATA") or Path(__file__).parents[3] / "shared" / "data")
 START = datetime(2026, 1, 5, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 WATCHED = (
@@ -44,7 +44,7 @@ WATCHED = (
     "ttft.seconds",
 )
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the recorded traffic is not at {DATA}; set DRIFTWHEEL_DATA to where it is")
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the recorded traffic is not at {DATA}; set REAL_DATA to where it is")
 
 Line = dict[str, Any]
 

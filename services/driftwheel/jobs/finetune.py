@@ -149,7 +149,7 @@ def _save(trainer: "SFTTrainer", weights: Weights, config: TrainingSettings, ada
     """Adapter and tokenizer; the base is named as the settings do, not as a folder of this machine."""
     model = trainer.model
     model.peft_config["default"].base_model_name_or_path = config.base
-    model.save_pretrained(adapter)
+    model.save_pretrained(adapter, save_embedding_layers=False)  # "auto" would look our base's name up on the hub
     weights.tokenizer.save_pretrained(adapter)
 
 

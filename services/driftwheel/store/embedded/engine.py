@@ -104,8 +104,16 @@ class Engine:
         right to read files nothing works there, and with it every client could read them.
         """
         self._first.run("DETACH DATABASE default")
-        known = (folder / "metadata" / "default.sql").exists()
-        self._first.run("ATTACH DATABASE default" if known else "CREATE DATABASE default ENGINE = Atomic")
+        known = folder / "metadata" / "default.sql"
+        try:
+            if known.exists():
+                self._first.run("ATTACH DATABASE default")
+        except Failure as unknown:
+            if "Cannot find UUID mapping" not in unknown.words:
+                raise
+            known.unlink()  # after a restart the engine does not know an Atomic database that has no tables
+        if not known.exists():
+            self._first.run("CREATE DATABASE default ENGINE = Atomic")
         self._first.run("USE default")
 
     def _begin(self, kept: Kept, order: Order) -> None:
