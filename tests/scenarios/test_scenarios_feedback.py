@@ -32,7 +32,7 @@ def test_d17_every_late_feedback_finds_its_inference(tmp_path: Path) -> None:
             "provider": row["provider"],
             "started_at": row["ts"],
             "prompt": json.dumps(row["input"]),
-            "response": "".join(part["text"] for part in row["output"] if part["type"] == "text"),
+            "response": json.dumps(row["output"]),
             "latency_ms": row["response_time_ms"],
             "input_tokens": row["input_tokens"],
             "output_tokens": row["output_tokens"],

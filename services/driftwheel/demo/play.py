@@ -149,7 +149,9 @@ class Play:
             rows = await stage.ask("SELECT * FROM driftwheel.triggers FINAL WHERE state IN ('approved', 'pending') ORDER BY at LIMIT 1")
             if rows:
                 self.chain.trigger = rows[0]
-                screen.line(f"[bold green]trigger[/bold green]  policy {rows[0]['policy']}: {rows[0]['reason']}")
+                screen.line(
+                    f"[bold green]trigger[/bold green]  {rows[0]['policy']} on {rows[0]['signal']}: {rows[0]['job']} is {rows[0]['state']}"
+                )
                 return True
             await asyncio.sleep(0.5)
         return False

@@ -48,7 +48,7 @@ def opening(console: Console, options: DemoOptions, count: int) -> None:
 class Chain:
     """What was found, from the change to the decision."""
 
-    changed_at: datetime = datetime.min.replace(tzinfo=UTC)
+    changed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     promoted_at: datetime | None = None
     alarms: list[Row] = field(default_factory=list)
     trigger: Row = field(default_factory=dict)
@@ -69,7 +69,9 @@ class Chain:
         for alarm in await stage.alarms():
             if alarm["id"] not in known:
                 self.alarms.append(alarm)
-                screen.line(f"[bold yellow]noticed[/bold yellow]  {alarm['signal']}: {escape(alarm['reason'])}")
+                screen.line(
+                    f"[bold yellow]noticed[/bold yellow]  {alarm['signal']}{_moved(alarm)}, {alarm['units_to_alarm']} sessions after its onset"
+                )
 
     async def collect(self, stage: Stage) -> None:
         """Ask the store for everything that the end tells."""
@@ -92,9 +94,10 @@ class Chain:
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [("changed", f"{self.changed_at:%d %b %H:%M} by the clock of the story")]
-        rows.append(("noticed", "\n".join(map(self._alarm, self.alarms)) or "nothing"))
+        promise = f"\n[dim]each: {escape(self.alarms[0]['promise'])}[/dim]" if self.alarms else ""
+        rows.append(("noticed", ("\n".join(map(self._alarm, self.alarms)) or "nothing") + promise))
         if self.trigger:
-            rows.append(("trigger", escape(f"{self.trigger['id']}\n{self.trigger['reason']} ({self.trigger['state']})")))
+            rows.append(("trigger", escape(f"{self.trigger['id']} ({self.trigger['state']})\n{self.trigger['reason']}")))
         if self.dataset:
             rows.append(
                 (
@@ -138,10 +141,7 @@ class Chain:
         hours = (at - self.changed_at).total_seconds() / 3600
         when = f"{hours:.1f} h after the change" if hours >= 0 else f"{-hours:.1f} h BEFORE the change: a false alarm"
         began = f", onset put at {datetime.fromisoformat(onset):%d %b %H:%M}" if onset else ""
-        moved = (
-            f", {alarm['baseline']:.3g} → {alarm['current']:.3g}" if alarm["baseline"] is not None and alarm["current"] is not None else ""
-        )
-        return f"{alarm['signal']}{moved}: {when}, after {alarm['units_to_alarm']} sessions{began}; {alarm['promise']}"
+        return f"{alarm['signal']}{_moved(alarm)}: {when}{began}, {alarm['units_to_alarm']} sessions later"
 
     def _training(self) -> str:
         metrics = self.training.get("metrics", {})
@@ -157,6 +157,11 @@ class Chain:
             f"{name} {value:.3f}" for name, value in sorted(p["metrics"].items()) if name.startswith(("eval.", "heldout.", "general."))
         ]
         return escape(text + "\n" + ", ".join(shown))
+
+
+def _moved(alarm: Row) -> str:
+    known = alarm["baseline"] is not None and alarm["current"] is not None
+    return f" {alarm['baseline']:.3g} → {alarm['current']:.3g}" if known else ""
 
 
 def _further(keep: Path | None) -> str:

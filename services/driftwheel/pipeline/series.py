@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from driftwheel_schemas import Inference
@@ -19,7 +20,12 @@ def segment_of(event: Inference, by: Sequence[str] = SEGMENT_BY) -> str:
     >>> segment_of(event)
     'app=shop,model=m%2C1'
     """
-    return ",".join(f"{field}={quote(str(value), safe=' /:@.-_')}" for field in by if (value := getattr(event, field)))
+    return _segment(tuple(by), tuple(getattr(event, field) for field in by))
+
+
+@lru_cache(maxsize=4096)
+def _segment(by: tuple[str, ...], values: tuple[object, ...]) -> str:
+    return ",".join(f"{field}={quote(str(value), safe=' /:@.-_')}" for field, value in zip(by, values, strict=True) if value)
 
 
 def unit_of(event: Inference) -> str:

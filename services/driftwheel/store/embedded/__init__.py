@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from driftwheel.store.embedded.config import Limits
-from driftwheel.store.embedded.users import User, Users, default_users, digest
+from driftwheel.store.embedded.users import User, Users, default_users, password
 
-__all__ = ["Limits", "User", "Users", "default_users", "digest", "serve"]
+__all__ = ["Limits", "User", "Users", "default_users", "password", "serve"]
 
 
 def serve(

@@ -40,7 +40,7 @@ def inflate(body: bytes, coding: str, bound: int) -> bytes:
         raise Failure(89, f"Unknown compression method {coding[:40]!r}; known: {', '.join(_READERS)}")
     try:
         plain = _READERS[coding](body, bound + 1)
-    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, *_broken()) as wrong:
+    except _broken() as wrong:
         raise Failure(271, f"Cannot decompress the request body as {coding}: it is broken or cut") from wrong
     if len(plain) > bound:
         raise Failure(229, f"the request body inflates to more than {bound} bytes; send it in smaller batches")
@@ -184,7 +184,7 @@ def _broken() -> tuple[type[Exception], ...]:
     import brotli
     import zstandard
 
-    return brotli.error, zstandard.ZstdError
+    return OSError, EOFError, ValueError, RuntimeError, zlib.error, brotli.error, zstandard.ZstdError
 
 
 _READERS: dict[str, Callable[[bytes, int], bytes]] = {

@@ -8,6 +8,17 @@ from driftwheel.errors import ConfigError
 
 FILE = "engine.xml"
 
+GRANTS = (
+    "SELECT, INSERT, ALTER TABLE, ALTER VIEW, TRUNCATE, OPTIMIZE, CHECK, SHOW, KILL QUERY, DROP, UNDROP TABLE, "
+    "CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, CREATE ARBITRARY TEMPORARY TABLE, CREATE FUNCTION, "
+    "SYSTEM FLUSH, SYSTEM MERGES, SYSTEM DROP CACHE"
+)
+"""
+What a client may do. What is not here the engine refuses, wherever a statement hides it: every way out of the store (file,
+url, s3, mysql, remote … as functions, table engines and database engines), dictionaries (theirs reach out unasked), named
+collections, backups, users, shutdown. GRANT ALL without the sources would leave engines such as URL and dictionaries.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -38,11 +49,7 @@ TEMPLATE = """<clickhouse>
       <profile>default</profile>
       <quota>default</quota>
       <grants>
-        <query>GRANT ALL ON *.*</query>
-        <!-- no file(), url(), s3(), remote() or executable sources, as functions, engines, dictionaries or backups -->
-        <query>REVOKE SOURCES ON *.*</query>
-        <!-- it would end this process in the middle of others' work -->
-        <query>REVOKE SYSTEM SHUTDOWN ON *.*</query>
+        <query>GRANT {grants} ON *.*</query>
       </grants>
     </default>
   </users>
@@ -64,7 +71,11 @@ def connection(folder: Path, limits: Limits) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / FILE
         text = TEMPLATE.format(
-            memory=limits.memory_bytes, marks=limits.mark_cache_bytes, threads=limits.background_threads, file=escape(str(file))
+            memory=limits.memory_bytes,
+            marks=limits.mark_cache_bytes,
+            threads=limits.background_threads,
+            grants=GRANTS,
+            file=escape(str(file)),
         )
         if not file.exists() or file.read_text("utf-8") != text:
             file.write_text(text, "utf-8")

@@ -25,14 +25,12 @@ class NoEngine(MissingExtra):
     def __init__(self, system: str, libc: str) -> None:
         super().__init__("chdb", "server")
         if system == "win32" or (system == "linux" and libc != "glibc"):
-            self.args = (
-                "the embedded store needs chDB, which has no wheel for Windows or musl (Alpine); "
-                "run a ClickHouse server and name it in driftwheel.toml: [store] host and port",
-            )
+            needs = "the embedded store needs chDB, which has no wheel for Windows or musl (Alpine)"
+            self.args = (f"{needs}; run a ClickHouse server and name it in driftwheel.toml: [store] host and port",)
 
 
 def load() -> ModuleType:
-    """chDB's module; costs about a second. Raises `NoEngine`, a `MissingExtra`, where it is not installed."""
+    """The module of chDB; costs about a second. Raises `NoEngine`, a `MissingExtra`, where it is not installed."""
     try:
         from chdb import _chdb
     except ImportError as missing:

@@ -1,7 +1,9 @@
 """The engine of one data folder: handles that are set up for a request, sessions, kills."""
 
+import fcntl
 import itertools
 import logging
+import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from driftwheel.errors import InUse
+from driftwheel.errors import DriftwheelError, InUse
 from driftwheel.store.embedded.config import Limits, connection
 from driftwheel.store.embedded.core import Handle, identifier, load, quoted
 from driftwheel.store.embedded.failure import Failure
@@ -42,12 +44,12 @@ class Engine:
         self._core = load()
         self._where = connection(folder, limits)
         self._marks = itertools.count(secrets.randbits(48) << 12)
+        _check_free(folder)
         try:
             self._first = Handle(self._core, self._where)
         except Failure as refused:
-            if refused.code == 76:
-                raise InUse(_locked(folder)) from refused
-            raise
+            _check_free(folder)  # another process may have been quicker
+            raise DriftwheelError(f"{folder}: the engine does not start ({refused}); its own words stand above") from refused
         self._own_default_database(folder)
         said = self._first.run("SELECT version(), timezone()", "TSV").data.decode().split()
         self.version, self.timezone = said[0], said[1]
@@ -64,12 +66,10 @@ class Engine:
         with ExitStack() as stack:
             kept = stack.enter_context(self.sessions.entered(order.user_name, order.session)) if order.session else None
             if kept and (kept.handle or order.statement.stateful):
-                if not kept.handle:
-                    self._begin(kept, order)
-                assert kept.handle is not None
+                lent = kept.handle or self._begin(kept, order)
                 job.mark = kept.mark
-                stack.enter_context(_lent(kept.handle, order))
-                yield kept.handle
+                stack.enter_context(_lent(lent, order))
+                yield lent
                 return
             handle = self.handle()
             stack.callback(handle.close)
@@ -116,13 +116,14 @@ class Engine:
             self._first.run("CREATE DATABASE default ENGINE = Atomic")
         self._first.run("USE default")
 
-    def _begin(self, kept: Kept, order: Order) -> None:
+    def _begin(self, kept: Kept, order: Order) -> Handle:
         handle = self.handle()
         kept.mark = next(self._marks)
         handle.run(_set({**ONE_LINE, **order.user.settings, MARK: str(kept.mark)}))
         if order.user.readonly:
             handle.run(_set({"readonly": str(order.user.readonly)}))
         kept.handle = handle
+        return handle
 
     def _kill(self, marks: list[int]) -> None:
         handle = self.handle()
@@ -207,6 +208,24 @@ def _checked(values: Mapping[str, str | None]) -> None:
     for name in values:
         if not re.fullmatch(r"\w{1,128}", name, re.ASCII):
             raise Failure(115, f"Unknown setting {name[:80]!r}")
+
+
+def _check_free(folder: Path) -> None:
+    """
+    Raises `InUse` when another process holds the engine's lock, which is on its file `status`.
+
+    chDB prints that on stderr and raises without a word, so the lock is asked.
+    """
+    try:
+        held = os.open(folder / "status", os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as taken:
+        raise InUse(_locked(folder)) from taken
+    finally:
+        os.close(held)
 
 
 def _locked(folder: Path) -> str:

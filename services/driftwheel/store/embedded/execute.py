@@ -16,7 +16,7 @@ from driftwheel.store.embedded.sql import Kind
 
 BLOCK_SAFE = frozenset(
     """native tabseparated tsv tabseparatedraw tsvraw csv rowbinary jsoneachrow ndjson jsonlines jsoncompacteachrow
-    jsoncompactstringseachrow jsonstringseachrow tskv lineasstring rawblob buffers""".split()
+    jsoncompactstringseachrow jsonstringseachrow tskv lineasstring rawblob buffers""".split()  # noqa: SIM905 - a list of words reads better so
 )
 """Formats whose blocks can stand one after the other: chDB writes each block of a stream as a document of its own."""
 
@@ -90,6 +90,11 @@ class _Question:
 def _insert(handle: Handle, order: Order, totals: Totals) -> None:
     if order.reads_only:
         raise _only_reads(order)
+    told = order.statement
+    values = b"".join(order.data) if told.format == "Values" else b""
+    # the engine would take the rows before a semicolon and forget what follows it
+    if b";" in values and handle.classify(told.text + b" VALUES " + values).statements > 1:
+        raise _several()
     totals.add(handle.insert(order.statement.text, order.statement.format, order.data))
 
 
@@ -97,7 +102,7 @@ def _ask(q: _Question) -> None:
     order, told = q.order, q.order.statement
     found = q.handle.classify(told.text)
     if found.statements > 1:
-        raise Failure(62, "Syntax error (Multi-statements are not allowed): send one statement at a time")
+        raise _several()
     if order.reads_only and not found.reads and not told.stateful and found.statements:
         raise _only_reads(order)
     q.job.check()
@@ -154,6 +159,10 @@ def _give(q: _Question, fmt: str, answer: Answer, data: bytes) -> None:
     q.totals.add(answer)
     q.out.head(fmt, q.totals)
     q.out.data(data)
+
+
+def _several() -> Failure:
+    return Failure(62, "Syntax error (Multi-statements are not allowed): send one statement at a time")
 
 
 def _only_reads(order: Order) -> Failure:

@@ -23,13 +23,16 @@ NAMES = {
     374: "INVALID_SESSION_TIMEOUT",
     408: "BAD_REQUEST_PARAMETER",
     497: "ACCESS_DENIED",
+    511: "UNKNOWN_ROLE",
     516: "AUTHENTICATION_FAILED",
     1001: "STD_EXCEPTION",
 }
 """The codes that this interface raises itself; the engine names its own."""
 
 STATUS = {
-    **dict.fromkeys((6, 7, 15, 16, 25, 26, 27, 36, 38, 41, 43, 44, 53, 56, 62, 72, 117, 167, 168, 186, 321, 376, 427, 441, 675, 676), 400),
+    **dict.fromkeys(
+        (6, 7, 15, 16, 25, 26, 27, 36, 38, 41, 43, 44, 53, 56, 62, 72, 117, 167, 168, 186, 321, 376, 427, 441, 456, 457, 675, 676), 400
+    ),
     194: 401,
     **dict.fromkeys((192, 193, 497, 512, 516), 403),
     **dict.fromkeys((46, 47, 50, 60, 63, 73, 78, 81, 115, 152, 336, 511), 404),

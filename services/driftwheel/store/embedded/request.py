@@ -15,7 +15,7 @@ TRANSPORT = frozenset(
     """query database default_format user password quota_key session_id session_timeout session_check close_session query_id compress
     decompress network_compression_method buffer_size wait_end_of_query client_protocol_version role stacktrace enable_http_compression
     http_zlib_compression_level send_progress_in_http_headers http_headers_progress_interval_ms add_http_cors_header
-    cancel_http_readonly_queries_on_client_close http_write_exception_in_output_format""".split()
+    cancel_http_readonly_queries_on_client_close http_write_exception_in_output_format""".split()  # noqa: SIM905 - a list of words reads better so
 )
 """Parameters of a URL that are meant for the interface; all others are settings of the query."""
 
@@ -82,6 +82,8 @@ def order(http: Http, name: str, user: User) -> Order:
     for flag in ("compress", "decompress"):  # native.py's neighbour to come: until then better no than garbage
         if params.get(flag, "0") not in ("0", ""):
             raise Failure(48, f"{flag}=1 is not supported here; use HTTP compression (Accept-Encoding, Content-Encoding)")
+    if params.get("role"):
+        raise Failure(511, f"There is no role {params['role'][:80]!r} in the embedded store")
     tables: list[Table] = []
     if headers.get("content-type", "").lower().startswith("multipart/form-data"):
         tables, body = _form(body, headers["content-type"], params), b""
@@ -108,11 +110,11 @@ def order(http: Http, name: str, user: User) -> Order:
 
 
 def _statement(query: bytes, body: bytes) -> tuple[Statement, Sequence[bytes]]:
-    """
+    r"""
     The URL's text and the body are one text; the data of an INSERT are copied once at most.
 
-    >>> _statement(b"INSERT INTO t FORMAT CSV", b"1\\n")[1], _statement(b"SELECT", b"1")[0].text
-    ([b'1\\n'], b'SELECT\\n1')
+    >>> _statement(b"INSERT INTO t FORMAT CSV", b"1\n")[1], _statement(b"SELECT", b"1")[0].text
+    ([b'1\n'], b'SELECT\n1')
     """
     if query.strip():
         told = _maybe(query)

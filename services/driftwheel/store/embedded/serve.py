@@ -73,7 +73,7 @@ def run(folder: Path, where: socket.socket, users: Users, limits: Limits, ready:
 
 @contextmanager
 def _signals(end: Callable[[], None]) -> Iterator[None]:
-    """uvicorn raises the signal that ended it once more: here that ends nothing, so that the caller goes on and exits with 0."""
+    """The server raises the signal that ended it once more: here that ends nothing, so that the caller goes on and exits with 0."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

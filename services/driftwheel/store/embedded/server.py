@@ -200,7 +200,7 @@ class _Request:
         coding, coder = coder_for(self.headers.get("accept-encoding", "")) if may_compress else ("", None)
         exchange = Exchange(loop=asyncio.get_running_loop(), job=Job(), coder=coder, whole=wanted.whole, most=self.app.limits.answer_bytes)
         self.app.submit(wanted, exchange)
-        watcher = asyncio.create_task(self._watch(exchange))
+        watcher = asyncio.create_task(self._watch())
         answering = asyncio.create_task(self._pass_on(exchange, coding))
         try:
             await asyncio.wait((watcher, answering), return_when=asyncio.FIRST_COMPLETED)
@@ -213,7 +213,7 @@ class _Request:
                 exchange.hang_up()
                 self.app.engine.killer.end(exchange.job)
 
-    async def _watch(self, exchange: Exchange) -> None:
+    async def _watch(self) -> None:
         """Returns once the client has hung up."""
         while (await self.receive())["type"] != "http.disconnect":
             pass

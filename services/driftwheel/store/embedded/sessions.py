@@ -56,8 +56,8 @@ class Sessions:
         finally:
             with self._lock:
                 kept.until = self._clock() + asked.timeout_s
-                if asked.close and self._kept.pop(key, None):
-                    _drop(kept)
+                if asked.close and key in self._kept:
+                    _drop(self._kept.pop(key))
             kept.busy.release()
 
     def close(self) -> None:

@@ -15,8 +15,11 @@ from driftwheel.store.embedded.failure import Failure
 MAX_STATEMENT = 8 << 20
 """8 MiB of SQL without the data of an INSERT: the engine itself parses 256 KiB unless told otherwise."""
 
-OUTSIDE = frozenset({b"FILE", b"PYTHON"})
-"""Functions that reach files or memory of this process and that no grant covers; the sources have grants (config.py)."""
+OUTSIDE = frozenset({b"FILE", b"PYTHON", b"EVAL", b"ARROWSTREAM", b"EXECUTABLE"})
+"""
+Functions that no grant covers (config.py): FILE as a scalar reads any file, PYTHON and ARROWSTREAM reach into this process,
+EXECUTABLE runs programs, EVAL would hide all of them in a string.
+"""
 
 _TOKEN = re.compile(
     rb"""
@@ -105,10 +108,10 @@ def tokens(sql: bytes) -> Iterator[Token]:
 
 
 def statement(sql: bytes) -> Statement:
-    """
+    r"""
     Read *sql*. Raises `Failure` for what is forbidden: files, several statements, more than 8 MiB of text.
 
-    >>> (told := statement(b"INSERT INTO t (a) FORMAT CSV\\n1,2")).kind, told.text, told.format, told.data
+    >>> (told := statement(b"INSERT INTO t (a) FORMAT CSV\n1,2")).kind, told.text, told.format, told.data
     (<Kind.INSERT: 'takes data'>, b'INSERT INTO t (a)', 'CSV', b'1,2')
     """
     scan = _Scan(sql)
@@ -155,11 +158,12 @@ class _Scan:
         if token.kind == "word" and (self.word, token.text) in ((b"INTO", b"OUTFILE"), (b"FROM", b"INFILE")):
             raise Failure(48, "INTO OUTFILE and FROM INFILE are not allowed over HTTP")
         if token.text == b"(" and self.last.kind in ("word", "name"):
-            called = _QUOTES.sub(b"", self.last.text).upper()
+            called = _name(self.last)
             if called == b"INPUT" and self.words[:1] == [b"INSERT"]:  # the engine would take the statement and drop its data
                 raise Failure(48, "INSERT ... SELECT FROM input() is not supported here; insert the data into a table")
-            if called in OUTSIDE or (self.last.kind == "name" and b"\\" in called):
-                raise Failure(497, "functions that reach outside the store are not allowed: " + called.decode("utf-8", "replace").lower())
+            _refuse_outside(self.last)
+        if token.kind in ("word", "name") and b"APPLY" in (self.last.text, self.before.text):  # APPLY(f) calls f without brackets
+            _refuse_outside(token)
 
     def _insert(self, token: Token) -> bool:
         """Looks for the place where the data of an INSERT begin."""
@@ -204,7 +208,7 @@ class _Scan:
         if self.data_at >= 0 and self.clause:
             cut, name = self.clause
             data = self.sql[_skip(self.sql, self.data_at) :]
-            return Statement(self.sql[: cut.start], Kind.INSERT, first, "Values" if cut is name else self._text(name), data=data)
+            return Statement(self.sql[: cut.start].rstrip(), Kind.INSERT, first, "Values" if cut is name else self._text(name), data=data)
         kind = Kind.SELECT if first in (b"SELECT", b"WITH", b"FROM") else Kind.OTHER
         told = Statement(self.sql[: self.end], kind, first, scalar=self.scalar, stateful=stateful)
         if not self.clause or first == b"INSERT":
@@ -214,6 +218,17 @@ class _Scan:
 
     def _text(self, token: Token) -> str:
         return self.sql[token.start : token.end].decode("ascii")
+
+
+def _name(token: Token) -> bytes:
+    return _QUOTES.sub(b"", token.text).upper()
+
+
+def _refuse_outside(token: Token) -> None:
+    """A name with escapes in it could be any."""
+    called = _name(token)
+    if called in OUTSIDE or (token.kind == "name" and b"\\" in called):
+        raise Failure(497, "functions that reach outside the store are not allowed: " + called.decode("utf-8", "replace").lower())
 
 
 def _skip(sql: bytes, at: int) -> int:

@@ -14,7 +14,7 @@ from driftwheel.store.embedded.failure import Failure
 class User:
     """A user: the SHA-256 of the password in hex, ClickHouse's `readonly` (0, 1 or 2) and settings that hold for every query."""
 
-    sha256: str
+    password_sha256: str
     readonly: int = 0
     settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -22,14 +22,19 @@ class User:
 Users = Mapping[str, User]
 
 
-def digest(password: str) -> str:
-    """The SHA-256 of *password*, as the table keeps it."""
-    return hashlib.sha256(password.encode()).hexdigest()
+def password(text: str) -> str:
+    """
+    The digest of the password *text*, as a `User` keeps it.
+
+    >>> password("")[:8]
+    'e3b0c442'
+    """
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def default_users(password: str = "") -> Users:
+def default_users(secret: str = "") -> Users:
     """`default` and `writer` may do everything, `reader` asks for a minute at most; one password for all three."""
-    kept = digest(password)
+    kept = password(secret)
     reader = User(kept, readonly=2, settings={"max_execution_time": "60"})
     return {"default": User(kept), "writer": User(kept), "reader": reader}
 
@@ -39,18 +44,18 @@ def credentials(headers: Mapping[str, str], params: Mapping[str, str]) -> tuple[
     scheme, _, basic = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:
-            name, _, password = base64.b64decode(basic, validate=True).decode().partition(":")
+            name, _, secret = base64.b64decode(basic, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             raise _refused("?") from None
-        return name, password
+        return name, secret
     name = headers.get("x-clickhouse-user") or params.get("user") or "default"
     return name, headers.get("x-clickhouse-key") or params.get("password") or ""
 
 
-def authenticate(users: Users, name: str, password: str) -> User:
+def authenticate(users: Users, name: str, secret: str) -> User:
     """The user called *name*. Raises `Failure` 516 for a wrong name or password, in the same time and words for both."""
     user = users.get(name)
-    if not hmac.compare_digest(digest(password), user.sha256 if user else "0" * 64) or user is None:
+    if not hmac.compare_digest(password(secret), user.password_sha256 if user else "0" * 64) or user is None:
         raise _refused(name)
     return user
 

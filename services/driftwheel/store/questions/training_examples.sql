@@ -9,7 +9,7 @@ WITH said AS (
 )
 SELECT toString(i.id) AS inference_id, p.prompt_text AS prompt, p.response_text AS response, said.said_at AS at, said.said_value AS value,
        said.said_correction AS correction, i.attributes[{group_by:String}] AS `group`, i.model AS model, i.labels['language.code'] AS language,
-       i.session_id AS session_id, i.user_id AS user_id, i.readings['refusal.flag'] > 0 AS refused
+       i.session_id AS session_id, i.user_id AS user_id, CAST(i.readings['refusal.flag'] > 0, 'Bool') AS refused
 FROM driftwheel.inferences AS i
 INNER JOIN said ON said.inference_id = toString(i.id)
 INNER JOIN driftwheel.payloads AS p ON p.id = i.id
