@@ -65,6 +65,7 @@ class Settings:
     """Everything that can be set. The defaults run the whole system on one machine, on loopback."""
 
     data: Path = Path("driftwheel-data")
+    metrics_port: int = 0  # of a process with workers; 0 is none, and `up` gives each its own
     collector: CollectorSettings = field(default_factory=CollectorSettings)
     bus: BusSettings = field(default_factory=BusSettings)
     store: StoreSettings = field(default_factory=StoreSettings)

@@ -48,6 +48,7 @@ class Running:
     collector_port: int
     store_port: int
     store_password: str
+    metrics_ports: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -92,6 +93,7 @@ class Supervisor:
             collector_port=collector_port,
             store_port=store_port,
             store_password=self.settings.store.password or _password(data),
+            metrics_ports={name: free_port() for name in self.processes if name in ("workers", "enrich")},
         )
         write_running(data, self.running)
         self.children = [Child(name, roles) for name, roles in self.processes.items()]
@@ -144,7 +146,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env=self._environ(),
+                env=self._environ() | self._metrics(child.name),
                 start_new_session=True,  # a Ctrl-C goes to the supervisor alone, which stops the rest in order
             )
         child.starts += 1
@@ -182,6 +184,10 @@ class Supervisor:
             "DRIFTWHEEL_STORE__PORT": str(self.running.store_port),
             "DRIFTWHEEL_STORE__PASSWORD": self.running.store_password,
         }
+
+    def _metrics(self, name: str) -> dict[str, str]:
+        port = self.running.metrics_ports.get(name)
+        return {"DRIFTWHEEL_METRICS_PORT": str(port)} if port else {}
 
     def _log(self, name: str) -> Path:
         return self.settings.data / "logs" / f"{name}.log"

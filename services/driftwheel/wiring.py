@@ -15,7 +15,7 @@ from driftwheel import signals as signal_table
 from driftwheel.bus.local import LocalBus, LocalSettings
 from driftwheel.config import Settings
 from driftwheel.errors import ConfigError
-from driftwheel.pipeline import Worker
+from driftwheel.pipeline import Worker, meters
 from driftwheel.pipeline.detection import Detection
 from driftwheel.pipeline.joiner import Joiner
 from driftwheel.pipeline.local import Shell
@@ -108,9 +108,12 @@ async def run_workers(roles: Sequence[str], settings: Settings, stop: asyncio.Ev
     async with open_bus(settings) as bus:
         counts = {topic: await bus.partitions(topic) for topic in (OBSERVATIONS, VERDICTS, TRIGGERS)}
         store = open_store(settings)
+        workers = {role: worker_of(role, settings, counts.__getitem__) for role in roles}
+        shells = {role: Shell(worker, bus, store, clock=clock, settings=settings.shell) for role, worker in workers.items()}
+        if settings.metrics_port:
+            meters.serve({role: shell.health for role, shell in shells.items()}, settings.metrics_port)
         async with asyncio.TaskGroup() as group:
-            for role in roles:
-                shell = Shell(worker_of(role, settings, counts.__getitem__), bus, store, clock=clock, settings=settings.shell)
+            for role, shell in shells.items():
                 group.create_task(shell.run(stop), name=role)
             group.create_task(_retain(bus, stop), name="retention")
 

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,9 @@ def test_a_running_system_answers_its_commands_and_keeps_its_folder(tmp_path: Pa
         for command in (["verdict"], ["jobs", "list"], ["dataset"], ["model", "lineage", "old"]):
             done = driftwheel(*command, "--data", data, folder=tmp_path)
             assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{system.running.metrics_ports['workers']}/metrics", timeout=10).read().decode()
+        assert 'driftwheel_worker_events_total{role="signals",what="stored"} 3.0' in metrics
+        assert 'driftwheel_worker_ready{role="feedback"} 1.0' in metrics
         healthy = driftwheel("doctor", "--data", data, folder=tmp_path)
         assert healthy.returncode == 0, healthy.stdout
         assert oct((system.folder / "store.key").stat().st_mode)[-3:] == "600"

@@ -92,6 +92,7 @@ def doctor(context: typer.Context, data: Data = None) -> None:
 
 async def _examine(settings: Settings) -> list[tuple[str, bool, str]]:
     from driftwheel.store.clickhouse import ClickHouse
+    from driftwheel.supervisor import find_running
     from driftwheel.wiring import open_bus
     from driftwheel_schemas import topics
 
@@ -116,6 +117,9 @@ async def _examine(settings: Settings) -> list[tuple[str, bool, str]]:
             f"{unmatched['matched']} matched, {unmatched['waiting']} wait for their inference, median lag {unmatched['lag_s'] or 0:.0f} s",
         )
     )
+    running = find_running(settings.data)
+    for name, port in running.metrics_ports.items() if running else ():
+        found.append((f"metrics of {name}", True, f"http://127.0.0.1:{port}/metrics"))
     free = shutil.disk_usage(settings.data).free / 1024**3
     found.append(("disk", free > 1, f"{free:.1f} GiB free in {settings.data}"))
     return found

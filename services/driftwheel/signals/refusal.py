@@ -79,6 +79,13 @@ _SPANISH = (
 
 _DECLINES = re.compile(f"{_BEGIN}(?:{_ENGLISH}|{_NOT_RIGHT}|{_PORTUGUESE}|{_SPANISH})")
 
+_NEEDED = (
+    *(" not ", "cannot ", "n't ", " unable ", " declin", " refuse", " refrain ", " avoid", " advise against"),
+    *(" never ", " violates", " goes against", " is inappropriate", " is against", " is offensive", " is harmful"),
+    *("nao ", "recus", "no ", " niego ", " rechazar", " negarme"),
+)
+"""Whatever `_DECLINES` matches has one of these in it: they are looked for first, 1 µs instead of 60 for most answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -104,11 +111,18 @@ def declines(answer: str) -> bool:
     >>> declines("Desculpe, não posso ajudar com isso."), declines("Lo siento, no puedo ayudarte con eso.")
     (True, True)
     """
-    return _DECLINES.search(_folded(answer)) is not None
+    opening = _folded(answer)
+    return any(word in opening for word in _NEEDED) and _DECLINES.search(opening) is not None
 
 
 def _folded(answer: str) -> str:
-    """The opening in small letters, without accents, quotations and doubled blanks."""
-    opening = _QUOTED.sub(" ", answer.lstrip()[:OPENING].replace("\u2019", "'"))
-    plain = opening if opening.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFKD", opening))
-    return _BLANKS.sub(" ", plain.lower())
+    """The opening in small letters, without accents, quotations and doubled blanks. What most answers lack is not looked for twice."""
+    opening = answer.lstrip()[:OPENING].replace("\u2019", "'")
+    if any(mark in opening for mark in '"“«`'):
+        opening = _QUOTED.sub(" ", opening)
+    if not opening.isascii():
+        opening = _ACCENTS.sub("", unicodedata.normalize("NFKD", opening))
+    opening = opening.lower()
+    if "  " in opening or not opening.replace("\n", "").isprintable():  # of all blanks only the plain space is printable
+        opening = _BLANKS.sub(" ", opening)
+    return opening
