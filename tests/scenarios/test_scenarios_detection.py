@@ -24,7 +24,7 @@ from driftwheel.pipeline.detection import Detection
 from driftwheel.pipeline.joiner import Joiner, JoinSettings
 from driftwheel.pipeline.signals import Signals, SignalsSettings
 from driftwheel.signals import SIGNALS, load
-from driftwheel_schemas import Feedback, Inference, Observation, Verdict
+from driftwheel_schemas import Feedback, Inference, Observation, derived_id, Verdict
 from driftwheel_schemas.topics import FEEDBACK, INFERENCES, OBSERVATIONS
 
 DATA = Path(os.environ.get("REAL_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -65,7 +65,7 @@ def answers(model: str) -> list[tuple[str, str]]:
 def call(i: int, **known: Any) -> Inference:
     """The *i*-th call."""
     at = START + i * MINUTE
-    return Inference(id=f"call-{i}", app="demo", model="gpt-4", session_id=f"s{i}", started_at=at, accepted_at=at, **known)
+    return Inference(id=derived_id("call", i), app="demo", model="gpt-4", session_id=f"s{i}", started_at=at, accepted_at=at, **known)
 
 
 def record(topic: str, events: Sequence[object], offset: int) -> Record:
@@ -163,7 +163,7 @@ def embedded(packed: Sequence[bytes]) -> Iterator[Observation]:
             unit=f"session:{i}",
             at=at,
             accepted_at=at,
-            inference_id=f"call-{i}",
+            inference_id=derived_id("call", i),
             vector=vector,
         )
 

@@ -1,8 +1,6 @@
 """`jobs` and `model`: triggers that wait for a person, jobs, champions and where they come from."""
 
 import asyncio
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,29 +44,17 @@ def refuse(context: typer.Context, id_: Annotated[str, typer.Argument(metavar="T
 
 
 def _answer(context: typer.Context, id_: str, data: Path | None, state: Literal["approved", "refused"]) -> None:
-    """A person's answer: the same trigger with the odd revision behind the one that asks (see `policies.decide`)."""
-    from driftwheel.pipeline.envelope import pack
-    from driftwheel.wiring import open_bus
-    from driftwheel_schemas import Trigger
-    from driftwheel_schemas.topics import TRIGGERS
+    from driftwheel.jobs.approval import answer
+    from driftwheel.store.clickhouse import ClickHouse
+    from driftwheel.wiring import clock, open_bus
 
     settings = reach(of(context).settings(data))
-    store = store_of(settings)
-    rows = store.ask("trigger", {"id": id_})
-    if len(rows) != 1:
-        raise DriftwheelError(f"{len(rows)} triggers begin with {id_!r}; `driftwheel jobs list` shows them")
-    asked = msgspec.convert(rows[0], Trigger)
-    if asked.state != "pending":
-        raise DriftwheelError(f"trigger {asked.id} is {asked.state}, not pending; only a pending one can be answered")
-    answer = replace(asked, state=state, revision=asked.revision + 1, reason=f"{state} by a person: {asked.reason}", at=datetime.now(UTC))
 
-    async def publish() -> None:
+    async def act() -> str:
         async with open_bus(settings) as bus:
-            await bus.append(list(pack(TRIGGERS, await bus.partitions(TRIGGERS), [(answer.app, answer)])))
+            return (await answer(bus, ClickHouse(settings.store), id_, state, clock())).id
 
-    store.insert("triggers", [msgspec.to_builtins(answer)])
-    asyncio.run(publish())
-    console.print(f"trigger {answer.id} is {state}; `driftwheel jobs list` shows how its job does")
+    console.print(f"trigger {asyncio.run(act())} is {state}; `driftwheel jobs list` shows how its job does")
 
 
 @model.command()

@@ -99,6 +99,7 @@ def demo(
     fast: Annotated[bool, typer.Option("--fast", help="Up to the trigger, without training.")] = False,
     hopeless: Annotated[bool, typer.Option("--hopeless", help="The other ending: training cannot help, and the gate says so.")] = False,
     data: Annotated[Path | None, typer.Option(help="Your own questions and answers (JSONL).")] = None,
+    intents: Annotated[int, typer.Option(help="How many intents of the corpus are played.")] = 24,
     keep: Annotated[Path | None, typer.Option(help="Keep the data folder here, to look at it afterwards.")] = None,
 ) -> None:
     """The whole loop in minutes: an app degrades, Driftwheel notices, trains, proves and promotes."""
@@ -106,7 +107,7 @@ def demo(
     from driftwheel.demo.play import run as run_demo
 
     of(context).settings()  # a wrong setting is told before anything starts
-    raise typer.Exit(run_demo(DemoOptions(fast=fast, hopeless=hopeless, data=data, keep=keep), console))
+    raise typer.Exit(run_demo(DemoOptions(fast=fast, hopeless=hopeless, data=data, keep=keep, intents=intents), console))
 
 
 def send(

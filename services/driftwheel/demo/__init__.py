@@ -8,6 +8,7 @@ from pathlib import Path
 class DemoOptions:
     """
     What is played. `data` is a JSONL file of a user's own questions and answers, `keep` a folder to leave everything in.
+    `intents` is how many of the corpus are played: what a small model can learn in three minutes.
 
     `fast` ends with the trigger. `hopeless` plays the other ending: people are angry at answers that are right, so no
     training can help.
@@ -17,4 +18,5 @@ class DemoOptions:
     hopeless: bool = False
     data: Path | None = None
     keep: Path | None = None
+    intents: int = 24
     seed: int = 7

@@ -7,7 +7,9 @@ intents are asked from the start (`base`); new topics and Brazilian Portuguese c
 """
 
 import codecs
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -118,3 +120,13 @@ def _intent(first: _Line, questions: list[str], place: int, of: int) -> Intent:
         phase=("shift" if 3 * place >= 2 * of else "base") if of else first.phase or "base",
         heldout=first.heldout or (of > 0 and place % 8 == 7),
     )
+
+
+def cast_of(corpus: Sequence[Intent], count: int) -> tuple[Intent, ...]:
+    """
+    *count* of the intents, in the proportions of the corpus, with their answers cut to the first, practical half.
+
+    A model of 135 million parameters learns some 20 short answers in three minutes on two cores, not 66 long ones.
+    """
+    chosen = [corpus[len(corpus) * number // count] for number in range(min(count, len(corpus)))]
+    return tuple(replace(one, answer=re.split(r"\s*(?:Good to know|Bom saber):", one.answer)[0]) for one in chosen)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 import driftwheel
 from driftwheel.demo import DemoOptions, report
-from driftwheel.demo.corpus import Intent, from_file, intents
+from driftwheel.demo.corpus import Intent, cast_of, from_file, intents
 from driftwheel.demo.report import Chain
 from driftwheel.demo.screen import Screen
 from driftwheel.demo.stage import APP, PROVIDER_MODEL, Stage, answers_of, raise_curtain
@@ -24,8 +24,8 @@ from driftwheel.errors import DriftwheelError
 from driftwheel.jobs.folder import Progress
 from driftwheel.jobs.settings import Generation
 
-SESSIONS: dict[Phase, int] = {"before": 720, "after": 330, "promoted": 260}
-"""The references take 300 of the first; 330 hold some 240 questions, a minute of a small model's time."""
+SESSIONS: dict[Phase, int] = {"before": 720, "after": 360, "promoted": 260}
+"""The references take 300 of the first; 360 hold some 200 questions, a minute of a small model's time."""
 
 DAYS: dict[Phase, int] = {"before": 12, "after": 4, "promoted": 3}
 PACE = 15.0
@@ -44,7 +44,7 @@ def run(options: DemoOptions, console: Console) -> int:
             folder.mkdir(parents=True, exist_ok=True)
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="driftwheel-demo-", ignore_cleanup_errors=True)))
-        corpus = from_file(options.data) if options.data else intents()
+        corpus = from_file(options.data) if options.data else cast_of(intents(), options.intents)
         return asyncio.run(Play(options, console, folder, corpus).all())
 
 
@@ -68,6 +68,8 @@ class Play:
                 await self._until_the_change(stage, screen)
                 noticed = await self._trigger(stage, screen)
                 if noticed and not self.options.fast:
+                    await stage.approve(self.chain.trigger["id"])
+                    screen.line("A person would say yes now, with `driftwheel jobs approve`; the demo does.")
                     await self._job(stage, screen)
                 if self.chain.promoted:
                     await self._promoted(stage, screen)
@@ -77,11 +79,9 @@ class Play:
 
     def _settings(self) -> Path:
         text = files("driftwheel.demo").joinpath("settings.toml").read_text("utf-8")
-        if self.options.fast:
-            text = text.replace('approval = "auto"', 'approval = "manual"')
         heldout = ", ".join(f'"{one.intent}"' for one in self.corpus if one.heldout)
         file = self.folder / "driftwheel.toml"
-        file.write_text(f'{text}\n[jobs.dataset]\ngroup_by = "intent"\nheldout = [{heldout}]\n', "utf-8")
+        file.write_text(text.replace('group_by = "intent"', f'group_by = "intent"\nheldout = [{heldout}]'), "utf-8")
         return file
 
     def _asked(self, phase: Phase) -> list[Asked]:
@@ -95,7 +95,7 @@ class Play:
         """Both acts; while the first is played, the small model writes the answers of the second."""
         after = self._asked("after")
         self.chain.changed_at = after[0].at
-        answers = asyncio.create_task(self._answers(screen, after, "the new provider's answers", Generation(max_new_tokens=40)))
+        answers = asyncio.create_task(self._answers(screen, after, "the new provider's answers", self._generation(40)))
         await self._perform(stage, screen, self._asked("before"), {}, PROVIDER_MODEL)
         said = await answers
         screen.line(
@@ -103,6 +103,9 @@ class Play:
         )
         await self._perform(stage, screen, after, said, PROVIDER_MODEL)
         await self._drain(stage, screen)
+
+    def _generation(self, tokens: int, adapter: str = "") -> Generation:
+        return Generation(adapter=adapter, max_new_tokens=tokens, cache=str(self.folder / "models" / ".base"))
 
     async def _answers(self, screen: Screen, asked: Sequence[Asked], what: str, generation: Generation) -> dict[str, str]:
         if self.options.hopeless:
@@ -185,6 +188,6 @@ class Play:
         asked = self._asked("promoted")
         self.chain.promoted_at = asked[0].at
         adapter = self.chain.promotion["artifact"] if self.chain.promotion else ""
-        said = await self._answers(screen, asked, "the champion's answers", Generation(adapter=adapter))
+        said = await self._answers(screen, asked, "the champion's answers", self._generation(56, adapter))
         await self._perform(stage, screen, asked, said, champion)
         await self._drain(stage, screen)

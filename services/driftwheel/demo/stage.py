@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from driftwheel.bus.local import LocalBus
 from driftwheel.config import load
 from driftwheel.demo.story import Asked, Click, latency
 from driftwheel.errors import DriftwheelError
+from driftwheel.jobs.approval import answer
 from driftwheel.jobs.folder import CONFIG, QUESTIONS, Progress, read_lines, to_lines, write
 from driftwheel.jobs.generate import ANSWERS, Answered
 from driftwheel.jobs.generate import Asked as Question
@@ -81,6 +82,10 @@ class Stage:
     async def alarms(self) -> list[Row]:
         """The alarms in the order in which they rang, as they stood then."""
         return await self.ask("SELECT * FROM driftwheel.verdicts FINAL WHERE drifted AND revision = 0 ORDER BY at")
+
+    async def approve(self, trigger_id: str) -> None:
+        """Say yes to a pending trigger, as `driftwheel jobs approve` does."""
+        await answer(self.bus, self.store, trigger_id, "approved", datetime.now(UTC))
 
     async def drained(self, tell: Callable[[int], None], within_s: float = 300.0) -> None:
         """Until every worker has done all that was sent; *tell* hears how much is still to do."""

@@ -33,7 +33,9 @@ _EXPECTED = ODDS * PLACE / (1 - PLACE + ODDS * PLACE)
 _PAYS_BELOW, _PAYS_ABOVE = _EXPECTED / PLACE, (1 - _EXPECTED) / (1 - PLACE)
 
 _STEPS: list[float] = _PLACES.tolist()
-_PAYS: list[Floats] = [np.where(np.arange(len(PLACE)) >= passed * len(_ODDS), _PAYS_BELOW, _PAYS_ABOVE) for passed in range(len(_STEPS) + 1)]
+_PAYS: list[Floats] = [
+    np.where(np.arange(len(PLACE)) >= passed * len(_ODDS), _PAYS_BELOW, _PAYS_ABOVE) for passed in range(len(_STEPS) + 1)
+]
 """What the bets pay where a rank is above so many of the steps; shape (18, 85)."""
 for _pays in _PAYS:
     _pays.flags.writeable = False  # they are handed out

@@ -5,7 +5,7 @@ It says verdicts as it goes and acks only what is in a snapshot. A snapshot is t
 it only holds what was said; after a kill the next owner goes on from it and says the rest again, under the same ids.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -130,8 +130,9 @@ class Detection:
             lost.series.touch(lost.dirty_at)
         if not self._unsaid:
             self._snapshot(step, batch.now)
+        partitions = {id(record): self._partitions[Claim(record.topic, record.partition)] for record in batch.records}
         for placed in opened.events:
-            step.verdicts.extend(self._take(placed, step))
+            step.verdicts.extend(self._take(placed, partitions[id(placed.record)], step))
         self._advance(batch.records)
         step.verdicts.extend(self._ticks(batch))
         step.count("series_unreadable", self._unreadable)
@@ -157,9 +158,8 @@ class Detection:
             counts=step.counts | {"said": len(step.verdicts), "letters": len(step.letters)},
         )
 
-    def _take(self, placed: Placed[Observation], step: _Step) -> Iterator[Verdict]:
+    def _take(self, placed: Placed[Observation], partition: _Partition, step: _Step) -> Iterable[Verdict]:
         seen, record = placed.event, placed.record
-        partition = self._partitions[Claim(record.topic, record.partition)]
         series = partition.series.get(seen.series) or self._admit(partition, seen)
         if series is None:
             step.count("series_refused")
@@ -174,7 +174,8 @@ class Detection:
         else:
             step.count("observed")
             partition.taken += 1
-            yield from series.take(seen, record.offset)
+            return series.take(seen, record.offset)
+        return ()
 
     def _admit(self, partition: _Partition, seen: Observation) -> Series | None:
         """A new series, if there is room in items and bytes."""

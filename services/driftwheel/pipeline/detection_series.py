@@ -124,15 +124,12 @@ class Series:
         """The snapshot holds *record*. A topic that was created anew has low offsets too, but later times."""
         return record.offset < self.offset and micros(record.appended_at) <= self.until
 
-    def take(self, seen: Observation, offset: int) -> Iterator[Verdict]:
+    def take(self, seen: Observation, offset: int) -> list[Verdict]:
         """The verdicts to be said after *seen*, the first observation of its unit, which lay at *offset*."""
         self.touch(offset)
         self.offset = min(self.offset, offset)  # lower than the snapshot only in a topic that was created anew
-        if self.detector.update(seen):
-            yield self.verdict(self.detector_name, self.detector.finding())
-        for rule in self.rules:
-            if rule.update(seen):
-                yield self.verdict(rule.name, rule.finding())
+        said = [self.verdict(self.detector_name, self.detector.finding())] if self.detector.update(seen) else []
+        return said + [self.verdict(rule.name, rule.finding()) for rule in self.rules if rule.update(seen)]
 
     def tick(self, now: datetime) -> Iterator[Verdict]:
         """The verdicts to be said when nothing came up to *now*."""
@@ -146,7 +143,7 @@ class Series:
 
     def holds(self, seen: Observation) -> bool:
         """*seen* is of the kind, and a vector of the length, that this series holds."""
-        return (self.name.kind, self.name.length) == (seen.kind, len(seen.vector or b""))
+        return self.name.kind == seen.kind and self.name.length == len(seen.vector or b"")
 
     def quiet(self) -> Verdict | None:
         """What the detector says now, None while its alarm stands: that was said."""

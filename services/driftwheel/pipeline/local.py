@@ -25,18 +25,24 @@ from driftwheel_schemas import DeadLetter, dead_letters_of
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 32
+"""Records read at a time. One may have 900 KiB, so a batch exceeds its `max_bytes` by 28 MiB at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShellSettings:
     """
     How a shell batches and retries.
 
-    It gathers records for `linger_s` or until `max_records`: an insert costs some 30 ms however few rows it has.
-    Below 0.5 s of lingering the store makes parts faster than two cores merge them.
+    It gathers records for `linger_s`, or until `max_records` or `max_bytes`: the three inserts of a batch cost some 80 ms
+    of CPU however few rows they have, which is 25 µs an event in a full batch (3,500 events of 1.2 KB).
+    Below 0.5 s of lingering the store makes parts faster than two cores merge them. `max_records` is what the enrich
+    worker takes at once, so that events sent one by one are all enriched.
     """
 
     linger_s: float = 0.5
-    max_records: int = 200
+    max_records: int = 500
+    max_bytes: int = 4 * 1024 * 1024
     tick_s: float = 1.0
     retry_for_s: float = 300.0
 
@@ -89,14 +95,20 @@ class Shell:
         """Records of some *linger_s*, none after a tick; those of a partition that is new here only after its seeds."""
         end = time.monotonic() + self._settings.tick_s
         records: list[Record] = []
-        while len(records) < self._settings.max_records and (left := end - time.monotonic()) > 0:
-            more = await consumer.poll(max_records=self._settings.max_records - len(records), timeout_s=left)
+        while (room := self._room(records)) > 0 and (left := end - time.monotonic()) > 0:
+            more = await consumer.poll(max_records=room, timeout_s=left)
             if more and not records:
                 end = min(end, time.monotonic() + self._settings.linger_s)
             records += more
             kept = await self._take_over(consumer)
             records = [record for record in records if Claim(record.topic, record.partition) in kept]
         return records
+
+    def _room(self, records: Sequence[Record]) -> int:
+        """How many records to read next, none when the batch is full."""
+        if sum(len(record.value) for record in records) >= self._settings.max_bytes:
+            return 0
+        return min(AT_ONCE, self._settings.max_records - len(records))
 
     async def _take_over(self, consumer: Consumer) -> frozenset[Claim]:
         """Follow a rebalance. The partitions that were owned before it and still are: only their records are in order."""

@@ -32,5 +32,5 @@ class Meters:
 def serve(roles: Mapping[str, Health], port: int) -> None:
     """Serve `/metrics` of *roles* on loopback, in a thread."""
     registry = CollectorRegistry()
-    registry.register(Meters(roles))  # type: ignore[arg-type]  # its protocol has `collect` alone
+    registry.register(Meters(roles))
     start_http_server(port, "127.0.0.1", registry)
