@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := services schemas tests benchmarks dashboards
+SOURCES := services schemas tests benchmarks
 
 .PHONY: install demo test fast lint types bench schemas dashboards golden lock clean
 
@@ -11,7 +11,7 @@ install: .venv/installed  ## everything, pinned, into .venv
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -r requirements.lock
-	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
 demo: install  ## the whole loop: an app degrades, Driftwheel notices, trains, proves, promotes
@@ -37,8 +37,8 @@ bench: install  ## ratios within one run; nothing here is a test
 schemas: install  ## JSON Schema of every event, from the dataclasses
 	$(BIN)/python -m driftwheel.schemas_json
 
-dashboards: install  ## there are none yet; they come with the Grafana boards
-	@echo "no dashboards yet"
+dashboards: install  ## Grafana's boards come with a later release; until then there is nothing to generate
+	@echo "there are no boards yet"
 
 golden: install  ## example → exact readings; read the diff before you keep it
 	DRIFTWHEEL_GOLDEN=write $(BIN)/python -m pytest -q tests/golden

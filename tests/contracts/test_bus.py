@@ -319,3 +319,27 @@ def test_a_record_of_900_kib_passes(opener: Opener) -> None:
         assert [record.value for record in await read(await bus.consumer("g", [one.name]), 1)] == [value]
 
     play(opener, act)
+
+
+def test_a_partition_that_was_lost_and_comes_back_is_missed_in_between(opener: Opener) -> None:
+    """Another owner worked on it meanwhile: whoever gets it back must start anew, and can see that it has to."""
+
+    async def act(bus: Bus) -> None:
+        one = topic(1)
+        await bus.ensure([one])
+        paused = await bus.consumer("g", [one.name])
+        await own(1, paused)
+        other = await bus.consumer("g", [one.name])
+        end = asyncio.get_running_loop().time() + 40
+        while not other.owned() and asyncio.get_running_loop().time() < end:
+            await other.poll(timeout_s=0.2)
+        assert other.owned()
+        await other.close()
+
+        seen = []
+        while not seen or not seen[-1]:
+            await paused.poll(timeout_s=1.2)
+            seen.append(paused.owned())
+        assert frozenset() in seen
+
+    play(opener, act)

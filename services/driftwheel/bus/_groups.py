@@ -49,16 +49,15 @@ class Groups:
             )
             alive = self._alive(member.group, now)
             owners = self._owners(member.group)
-            for claim, epoch in list(member.epochs.items()):
-                if owners.get(claim) != (member.name, epoch):
-                    del member.epochs[claim]  # lost; if it comes back, then at a later beat and as new
-                    owners.setdefault(claim, ("", 0))
+            lost = {claim for claim, epoch in member.epochs.items() if owners.get(claim) != (member.name, epoch)}
+            for claim in lost:
+                del member.epochs[claim]
             mine = assignment(alive, partitions)[member.name]
             for claim in set(member.epochs) - mine:
                 self._set_owner(member.group, claim, "", member.epochs.pop(claim))
-            for claim in mine - set(member.epochs):
+            for claim in mine - set(member.epochs) - lost:  # what was lost comes back at a later beat, so that it is noticed
                 owner, epoch = owners.get(claim, ("", 0))
-                if owner not in alive or owner == "":
+                if owner not in alive:
                     self._set_owner(member.group, claim, member.name, epoch + 1)
                     member.epochs[claim] = epoch + 1
 
