@@ -20,9 +20,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from system import System, count, running_system  # noqa: E402  the tests' way to start the system
-
-from driftwheel_schemas import new_id  # noqa: E402
+from driftwheel_schemas import new_id
+from system import System, count, running_system
 
 SETTINGS = "[collector]\nport = 0\n"
 TEXT = "The parcel left our house on Monday and should reach you within three working days. " * 4
@@ -129,13 +128,15 @@ def memory(system: System, name: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--seconds", type=int, default=20, help="of the delay's run; 0 leaves it out")
     parser.add_argument("--soak", type=int, default=0, help="events of the memory run; 500000 takes some minutes")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running_system(Path(folder), SETTINGS) as system:
         print(json.dumps({"cores": psutil.cpu_count(), "load": round(psutil.getloadavg()[0], 1)}))
         throughput(system, 2_000)  # warms everything up
         throughput(system, given.events)
-        delay(system, 500, 20)
+        if given.seconds:
+            delay(system, 500, given.seconds)
         if given.soak:
             soak(system, given.soak)
 

@@ -336,7 +336,7 @@ def test_a_partition_that_was_lost_and_comes_back_is_missed_in_between(opener: O
         assert other.owned()
         await other.close()
 
-        seen = []
+        seen: list[frozenset[Claim]] = []
         while not seen or not seen[-1]:
             await paused.poll(timeout_s=1.2)
             seen.append(paused.owned())

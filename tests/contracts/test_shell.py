@@ -28,23 +28,23 @@ class Notes:
         self.batches: list[tuple[int, int]] = []
         self._total, self._stop = total, stop
 
-    def seeds(self, claim: Claim, partitions: int) -> Sequence[Question]:  # noqa: ARG002
+    def seeds(self, claim: Claim, partitions: int) -> Sequence[Question]:
         return []
 
-    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> int | None:  # noqa: ARG002
+    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> int | None:
         return None
 
     def revoked(self, claim: Claim) -> None:
         """Nothing is known of it."""
 
-    def wants(self, batch: Batch) -> Sequence[Question]:  # noqa: ARG002
+    def wants(self, batch: Batch) -> Sequence[Question]:
         return []
 
-    def process(self, batch: Batch, answers: Sequence[Answer]) -> Outcome:  # noqa: ARG002
+    def process(self, batch: Batch, answers: Sequence[Answer]) -> Outcome:
         self.batches.append((len(batch.records), sum(len(record.value) for record in batch.records)))
         return Outcome(acks=acks_of(batch.records))
 
-    def landed(self, outcome: Outcome) -> None:  # noqa: ARG002
+    def landed(self, outcome: Outcome) -> None:
         if sum(records for records, _ in self.batches) >= self._total:
             self._stop.set()
 

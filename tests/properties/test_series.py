@@ -30,7 +30,9 @@ def test_without_a_session_a_user_is_one_unit_an_hour_and_an_event_its_own() -> 
     assert unit_of(EVENT) == f"event:{EVENT.id}"
 
 
-@given(st.lists(st.tuples(st.sampled_from(["app", "model", "prompt_name", "prompt_version"]), st.text(min_size=1, max_size=30)), max_size=4))
+@given(
+    st.lists(st.tuples(st.sampled_from(["app", "model", "prompt_name", "prompt_version"]), st.text(min_size=1, max_size=30)), max_size=4)
+)
 def test_a_segment_can_be_taken_apart_again(values: list[tuple[str, str]]) -> None:
     """Commas and equals signs in names of models make no second segment."""
     event = replace(EVENT, **dict(values))  # type: ignore[arg-type]

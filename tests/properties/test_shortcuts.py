@@ -1,5 +1,6 @@
 """What is done in a fast way comes to what the plain way would: prices, languages, refusals, digests, bets, ids, times."""
 
+import unicodedata
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,7 +34,7 @@ PLACES = [
 TOKENS = st.integers(0, 2_000_000)
 HOURS = st.integers(0, 4 * 366 * 24).map(lambda hours: datetime(2023, 1, 1, tzinfo=UTC) + timedelta(hours=hours))
 WORDS = st.text(st.sampled_from("aeio rstn LMNOPXYZ ÄÖ é 你好 ж.,\n"), min_size=1, max_size=200)
-TEXTS = st.text(st.sampled_from("I cant'’ no helpnão “”«»\"`\t\n\u00a0\u2003.,"), max_size=420)
+TEXTS = st.text(st.sampled_from("I cant'\u2019 no helpnão “”«»\"`\t\n\u00a0\u2003.,"), max_size=420)
 
 event = partial(Inference, id=new_id(), app="shop", model="m", started_at=NOW, accepted_at=NOW)
 cost, language = load("cost"), load("language")
@@ -44,8 +45,8 @@ def priced(number: int, when: datetime, counts: tuple[int, int, int]) -> tuple[f
     """What the signal and what the library say of a call of the model at place *number* of the table."""
     provider, name, found = PLACES[number]
     tokens, cached, output = counts
-    at = {"provider": provider.id, "model": name, "started_at": when}
-    said = dict(cost(event(**at, input_tokens=tokens, cached_tokens=cached, output_tokens=output)))["cost.usd"]
+    one = event(provider=provider.id, model=name, started_at=when, input_tokens=tokens, cached_tokens=cached, output_tokens=output)
+    said = dict(cost(one))["cost.usd"]
     usage = Usage(input_tokens=tokens, cache_read_tokens=cached, output_tokens=output)
     assert isinstance(said, float)
     return said, float(found.calc_price(usage, provider, genai_request_timestamp=when).total_price)
@@ -70,22 +71,22 @@ def test_a_call_costs_what_the_library_says_at_any_time(number: int, when: datet
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.from_regex(refusal._DECLINES))  # noqa: SLF001  the pattern is what is looked into
+@given(st.from_regex(refusal._DECLINES))
 def test_whatever_declines_has_a_word_that_is_looked_for(answer: str) -> None:
     """So the look for words leaves no refusal out."""
-    found = refusal._DECLINES.search(answer)  # noqa: SLF001
+    found = refusal._DECLINES.search(answer)
 
-    assert found is None or any(word in answer for word in refusal._NEEDED)  # noqa: SLF001
+    assert found is None or any(word in answer for word in refusal._NEEDED)
 
 
 @settings(deadline=None)
 @given(TEXTS)
 def test_an_opening_is_folded_whatever_is_left_out(answer: str) -> None:
     """Quotations, accents and blanks are looked for before they are taken out; folding all of them gives the same."""
-    plain = refusal._QUOTED.sub(" ", answer.lstrip()[: refusal.OPENING].replace("\u2019", "'"))  # noqa: SLF001
-    plain = refusal._ACCENTS.sub("", refusal.unicodedata.normalize("NFKD", plain)).lower()  # noqa: SLF001
+    plain = refusal._QUOTED.sub(" ", answer.lstrip()[: refusal.OPENING].replace("\u2019", "'"))
+    plain = refusal._ACCENTS.sub("", unicodedata.normalize("NFKD", plain)).lower()
 
-    assert refusal._folded(answer) == refusal._BLANKS.sub(" ", plain)  # noqa: SLF001
+    assert refusal._folded(answer) == refusal._BLANKS.sub(" ", plain)
 
 
 @settings(deadline=None)

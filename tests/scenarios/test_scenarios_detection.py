@@ -24,7 +24,7 @@ from driftwheel.pipeline.detection import Detection
 from driftwheel.pipeline.joiner import Joiner, JoinSettings
 from driftwheel.pipeline.signals import Signals, SignalsSettings
 from driftwheel.signals import SIGNALS, load
-from driftwheel_schemas import Feedback, Inference, Observation, derived_id, Verdict
+from driftwheel_schemas import Feedback, Inference, Observation, Verdict, derived_id
 from driftwheel_schemas.topics import FEEDBACK, INFERENCES, OBSERVATIONS
 
 DATA = Path(os.environ.get("REAL_DATA") or Path(__file__).parents[3] / "shared" / "data")

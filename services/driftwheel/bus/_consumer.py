@@ -29,6 +29,7 @@ class LocalConsumer:
         self._positions: dict[Claim, int] = {}
         self._beat_at = 0.0
         self._turn = 0
+        self._lost = False
         self.news = asyncio.Event()
 
     @property
@@ -41,7 +42,9 @@ class LocalConsumer:
         end = time.monotonic() + timeout_s
         while True:
             self.news.clear()
-            if records := await self._bus.in_reader(self._read, max_records):
+            self._lost = False
+            records = await self._bus.in_reader(self._read, max_records)
+            if records or self._lost:  # a loss is told at once, also if what was lost comes back at the next beat
                 return records
             left = end - time.monotonic()
             if left <= 0:
@@ -99,6 +102,7 @@ class LocalConsumer:
         self._bus.groups().beat(self._member, self._partitions, self._bus.settings.clock())
         for claim in self._positions.keys() - self._member.epochs.keys():
             del self._positions[claim]
+            self._lost = True
         for claim, epoch in self._member.epochs.items():
             if before.get(claim) != epoch:
                 self._positions[claim] = self._committed(claim)

