@@ -343,3 +343,125 @@ def test_a_partition_that_was_lost_and_comes_back_is_missed_in_between(opener: O
         assert frozenset() in seen
 
     play(opener, act)
+
+
+def test_an_impossible_call_fails_alone(opener: Opener) -> None:
+    """Calls that are committed together share the disk's work, not each other's mistakes."""
+
+    async def act(bus: Bus) -> None:
+        one = topic(2)
+        await bus.ensure([one])
+        calls = [bus.append([Outgoing(one.name, str(n).encode(), partition=9 if n == 5 else n % 2)]) for n in range(10)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+        assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, ConfigError)] == [5]
+        assert sum((await bus.ends(one.name)).values()) == 9
+
+    play(opener, act)
+
+
+def test_a_caller_that_gives_up_takes_no_other_along(opener: Opener) -> None:
+    """A request that is cut off while it waits leaves its neighbours alone."""
+
+    async def act(bus: Bus) -> None:
+        one = topic(1)
+        await bus.ensure([one])
+        large = asyncio.create_task(bus.append([Outgoing(one.name, bytes(900_000))] * 20))
+        await asyncio.sleep(0.005)  # the disk is busy with 18 MB, the next wait for it together
+        waiting = [asyncio.create_task(bus.append([Outgoing(one.name, str(n).encode())])) for n in range(10)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        outcomes = await asyncio.gather(*waiting[1:])
+
+        assert len({offset for [(_, offset)] in outcomes}) == 9
+        assert len(await large) == 20
+
+    play(opener, act)
+
+
+def test_two_connections_share_one_log(opener: Opener) -> None:
+    """What one appends another reads, soon; offsets stay dense though both append at once."""
+
+    async def act(bus: Bus) -> None:
+        one = topic(1)
+        await bus.ensure([one])
+        async with opener() as other:
+            consumer = await other.consumer("g", [one.name])
+            await own(1, consumer)
+            placed = await asyncio.gather(*((bus, other)[n % 2].append([Outgoing(one.name, str(n).encode())]) for n in range(60)))
+            found = await read(consumer, 60)
+
+        assert sorted(offset for [(_, offset)] in placed) == list(range(60))
+        assert [record.offset for record in found] == list(range(60))
+        assert all(int(found[offset].value) == n for n, [(_, offset)] in enumerate(placed))
+
+    play(opener, act)
+
+
+def test_what_was_lost_and_comes_back_is_missing_in_between(opener: Opener) -> None:
+    """Its owner is to notice that another had it, and starts from what is committed by now."""
+
+    async def act(bus: Bus) -> None:
+        one = topic(1)
+        claim = Claim(one.name, 0)
+        await bus.ensure([one])
+        await bus.append([Outgoing(one.name, str(n).encode()) for n in range(5)])
+        paused = await bus.consumer("g", [one.name])
+        await read(paused, 5)
+        other = await bus.consumer("g", [one.name])
+        end = asyncio.get_running_loop().time() + 40
+        while not other.owned() and asyncio.get_running_loop().time() < end:  # the paused one says nothing until its lease is over
+            await other.poll(timeout_s=0.2)
+        await other.commit(claim, 3)
+        await other.close()
+
+        assert await paused.poll(timeout_s=5.0) == []
+        assert paused.owned() == frozenset()
+        with pytest.raises(NotOwner):
+            await paused.commit(claim, 5)
+        found = await own(1, paused)
+        found += await read(paused, 2 - len(found))
+        assert [record.offset for record in found] == [3, 4]
+        await paused.commit(claim, 5)
+
+    play(opener, act)
+
+
+def test_closing_twice_is_harmless_and_an_empty_call_appends_nothing(opener: Opener) -> None:
+    """Whoever cleans up need not know who did before."""
+
+    async def act(bus: Bus) -> None:
+        one = topic(1)
+        await bus.ensure([one])
+        consumer = await bus.consumer("g", [one.name])
+        await own(1, consumer)
+        assert await bus.append([]) == []
+        assert await bus.ends(one.name) == {0: 0}
+        await consumer.close()
+        await consumer.close()
+        await bus.close()
+        await bus.close()
+
+    play(opener, act)
+
+
+def test_a_poll_that_is_cut_off_has_read_nothing(opener: Opener) -> None:
+    """Its records come with the next one."""
+
+    async def act(bus: Bus) -> None:
+        one = topic(1)
+        await bus.ensure([one])
+        await bus.append([Outgoing(one.name, str(n).encode()) for n in range(60)])
+        consumer = await bus.consumer("g", [one.name])
+        found = await own(1, consumer)
+        for _ in range(5):
+            cut = asyncio.create_task(consumer.poll(max_records=5))
+            await asyncio.sleep(0)
+            cut.cancel()
+            await asyncio.gather(cut, return_exceptions=True)
+            found += await consumer.poll(max_records=5, timeout_s=5.0)
+        found += await read(consumer, 60 - len(found))
+
+        assert [record.offset for record in found] == list(range(60))
+
+    play(opener, act)

@@ -1,11 +1,10 @@
 """A member of a group of the local bus."""
 
 import asyncio
-import itertools
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from driftwheel.bus import Claim, Record
 from driftwheel.bus._groups import Member
@@ -17,19 +16,19 @@ if TYPE_CHECKING:
 BEAT_S = 1.0
 """How often a member says that it is alive and looks who else is."""
 
+POLL_BYTES = 16 * 1024**2
+"""A poll brings no more than this and one record: 500 of the largest envelopes would be 450 MB."""
+
 
 class LocalConsumer:
     """One member of a group; see the `Consumer` port."""
 
-    numbers = itertools.count()
-
     def __init__(self, bus: "LocalBus", group: str, partitions: Mapping[str, int]) -> None:
         self._bus, self._partitions = bus, partitions
-        self._member = Member(group, f"{os.getpid()}-{next(self.numbers)}", list(partitions))
+        self._member = Member(group, uuid4().hex, list(partitions))  # never again: pids come back when a container restarts
         self._positions: dict[Claim, int] = {}
         self._beat_at = 0.0
         self._turn = 0
-        self._lost = False
         self.news = asyncio.Event()
 
     @property
@@ -42,13 +41,12 @@ class LocalConsumer:
         end = time.monotonic() + timeout_s
         while True:
             self.news.clear()
-            self._lost = False
-            records = await self._bus.in_reader(self._read, max_records)
-            if records or self._lost:  # a loss is told at once, also if what was lost comes back at the next beat
-                return records
+            owned = self.owned()
+            records, moved = await self._bus.in_reader(self._read, max_records)
+            self._positions |= moved  # only now: a poll that is cut off has read nothing
             left = end - time.monotonic()
-            if left <= 0:
-                return []
+            if records or left <= 0 or owned - self.owned():  # who lost a partition is to know it before it can come back
+                return records
             try:
                 await asyncio.wait_for(self.news.wait(), min(left, BEAT_S))
             except TimeoutError:
@@ -59,10 +57,10 @@ class LocalConsumer:
         return frozenset(self._positions)
 
     async def seek(self, claim: Claim, offset: int) -> None:
-        """Read *claim* from *offset* next."""
+        """Read *claim* from *offset* next, or from the oldest kept where the log (made anew, perhaps) does not reach that far."""
         if claim not in self._positions:
             raise NotOwner(f"{claim.topic}[{claim.partition}] of group {self._member.group} belongs to another member")
-        self._positions[claim] = offset
+        self._positions[claim] = await self._bus.in_reader(lambda: self._bus.log(claim.topic).resume(claim.partition, offset))
         self.news.set()
 
     async def committed(self, claim: Claim) -> int:
@@ -75,23 +73,28 @@ class LocalConsumer:
 
     async def close(self) -> None:
         """Leave the group, so that others take over at once. Does not commit."""
-        await self._bus.in_reader(lambda: self._bus.groups().leave(self._member))
-        self._positions.clear()
-        self._bus.gone(self)
+        if self._bus.gone(self):
+            self._positions.clear()
+            await self._bus.in_reader(lambda: self._bus.groups().leave(self._member))
 
-    def _read(self, limit: int) -> list[Record]:
+    def _read(self, limit: int) -> tuple[list[Record], dict[Claim, int]]:
+        """The next records, and the positions behind them."""
         self._beat()
         found: list[Record] = []
+        moved: dict[Claim, int] = {}
+        room = POLL_BYTES
         claims = sorted(self._positions)
         self._turn += 1
         for number in range(len(claims)):  # begin with another partition each time, so that none starves
             claim = claims[(number + self._turn) % len(claims)]
             left = limit - len(found)
-            records = self._bus.log(claim.topic).read(claim.partition, self._positions[claim], left) if left else []
-            if records:
-                self._positions[claim] = records[-1].offset + 1
+            if left <= 0 or room <= 0:
+                break
+            if records := self._bus.log(claim.topic).read(claim.partition, self._positions[claim], left, room):
+                moved[claim] = records[-1].offset + 1
+                room -= sum(len(record.value) for record in records)
                 found += records
-        return found
+        return found, moved
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -102,12 +105,10 @@ class LocalConsumer:
         self._bus.groups().beat(self._member, self._partitions, self._bus.settings.clock())
         for claim in self._positions.keys() - self._member.epochs.keys():
             del self._positions[claim]
-            self._lost = True
         for claim, epoch in self._member.epochs.items():
             if before.get(claim) != epoch:
                 self._positions[claim] = self._committed(claim)
 
     def _committed(self, claim: Claim) -> int:
-        log = self._bus.log(claim.topic)
         offset = self._bus.groups().committed(self._member.group, claim.topic).get(claim.partition, 0)
-        return max(offset, log.starts()[claim.partition])
+        return self._bus.log(claim.topic).resume(claim.partition, offset)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from driftwheel.bus import Claim
-from driftwheel.bus._segments import connect, writing
+from driftwheel.bus._files import VERSION, connect, writing
 from driftwheel.errors import NotOwner
 
 SCHEMA = """
@@ -36,34 +36,35 @@ class Groups:
     """The file of all groups. One instance belongs to one thread."""
 
     def __init__(self, file: Path, *, synchronous: str, lease_s: float) -> None:
-        self._file, self._lease_s = file, lease_s
-        self._db = connect(file, synchronous)
-        self._db.executescript(SCHEMA)
+        self._lease_s = lease_s
+        self._db = connect(file, synchronous, mode="rwc")
+        if not self._db.execute("PRAGMA user_version").fetchone()[0]:
+            self._db.executescript(f"{SCHEMA} PRAGMA user_version = {VERSION};")
 
     def beat(self, member: Member, partitions: Mapping[str, int], now: float) -> None:
         """Say that *member* is alive, give up what is another's by now, and take what is free and its own."""
-        with writing(self._db, self._file):
+        with writing(self._db):
             self._db.execute(
                 "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?)",
                 (member.group, member.name, "\n".join(member.topics), process_name(), now),
             )
             alive = self._alive(member.group, now)
             owners = self._owners(member.group)
-            lost = {claim for claim, epoch in member.epochs.items() if owners.get(claim) != (member.name, epoch)}
-            for claim in lost:
-                del member.epochs[claim]
+            epochs = {claim: epoch for claim, epoch in member.epochs.items() if owners.get(claim) == (member.name, epoch)}
             mine = assignment(alive, partitions)[member.name]
-            for claim in set(member.epochs) - mine:
-                self._set_owner(member.group, claim, "", member.epochs.pop(claim))
-            for claim in mine - set(member.epochs) - lost:  # what was lost comes back at a later beat, so that it is noticed
+            for claim in set(epochs) - mine:
+                self._set_owner(member.group, claim, "", epochs.pop(claim))
+            for claim in mine - set(member.epochs):  # what was lost comes back at a later beat, so that its owner notices
                 owner, epoch = owners.get(claim, ("", 0))
                 if owner not in alive:
                     self._set_owner(member.group, claim, member.name, epoch + 1)
-                    member.epochs[claim] = epoch + 1
+                    self._know(member.group, claim)
+                    epochs[claim] = epoch + 1
+        member.epochs = epochs  # as it is in the file: a transaction that failed changed nothing
 
     def commit(self, member: Member, claim: Claim, offset: int) -> None:
         """Everything below *offset* is done. Raises `NotOwner` when *claim* is another's by now."""
-        with writing(self._db, self._file):
+        with writing(self._db):
             owner = self._db.execute(
                 "SELECT member, epoch FROM owners WHERE grp = ? AND topic = ? AND partition = ?",
                 (member.group, claim.topic, claim.partition),
@@ -73,11 +74,11 @@ class Groups:
             self._db.execute("INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?)", (member.group, claim.topic, claim.partition, offset))
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
-        """For each partition that *group* ever committed, the next offset."""
+        """For each partition that *group* ever owned, the next offset."""
         return dict(self._db.execute("SELECT partition, next FROM offsets WHERE grp = ? AND topic = ?", (group, topic)))
 
     def passed(self, topic: str) -> dict[str, dict[int, int]]:
-        """Of every group that ever committed in *topic*: how far it is."""
+        """Of every group that ever owned a partition of *topic*: how far it is."""
         found: dict[str, dict[int, int]] = {}
         for group, partition, offset in self._db.execute("SELECT grp, partition, next FROM offsets WHERE topic = ?", (topic,)):
             found.setdefault(group, {})[partition] = offset
@@ -85,7 +86,7 @@ class Groups:
 
     def leave(self, member: Member) -> None:
         """Let go of everything, so that others take over at once."""
-        with writing(self._db, self._file):
+        with writing(self._db):
             self._db.execute("DELETE FROM members WHERE grp = ? AND member = ?", (member.group, member.name))
             self._db.execute("UPDATE owners SET member = '' WHERE grp = ? AND member = ?", (member.group, member.name))
         member.epochs.clear()
@@ -109,6 +110,10 @@ class Groups:
     def _owners(self, group: str) -> dict[Claim, tuple[str, int]]:
         rows = self._db.execute("SELECT topic, partition, member, epoch FROM owners WHERE grp = ?", (group,))
         return {Claim(topic, partition): (member, epoch) for topic, partition, member, epoch in rows}
+
+    def _know(self, group: str, claim: Claim) -> None:
+        """From now on retention waits for *group*, though it has committed nothing yet."""
+        self._db.execute("INSERT OR IGNORE INTO offsets VALUES (?, ?, ?, 0)", (group, claim.topic, claim.partition))
 
     def _set_owner(self, group: str, claim: Claim, member: str, epoch: int) -> None:
         self._db.execute("INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?, ?)", (group, claim.topic, claim.partition, member, epoch))

@@ -16,10 +16,11 @@ from typing import Literal, TypeVar
 
 from driftwheel.bus import Outgoing
 from driftwheel.bus._consumer import LocalConsumer
+from driftwheel.bus._files import in_words, size_of
 from driftwheel.bus._groups import Groups
-from driftwheel.bus._segments import Segments
+from driftwheel.bus._segments import Held, Segments
 from driftwheel.bus._writer import Writer
-from driftwheel.errors import ConfigError
+from driftwheel.errors import Busy, ConfigError
 from driftwheel_schemas.topics import Topic
 
 R = TypeVar("R")
@@ -110,8 +111,7 @@ class LocalBus:
 
         def count() -> dict[int, int]:
             log, committed = self.log(topic), self.groups().committed(group, topic)
-            starts = log.starts()
-            return {p: end - max(committed.get(p, 0), starts[p]) for p, end in log.ends().items()}
+            return {p: end - log.resume(p, committed.get(p, 0)) for p, end in log.ends().items()}
 
         return await self.in_reader(count)
 
@@ -124,20 +124,29 @@ class LocalBus:
         """
         return await self.in_reader(self._retain, now.timestamp())
 
+    async def describe(self) -> dict[str, Held]:
+        """What each topic in the folder holds, for metrics."""
+        return await self.in_reader(lambda: {topic: self.log(topic).held() for topic in self._known()})
+
     async def close(self) -> None:
         """Flush and let go. Consumers are closed too."""
-        for consumer in list(self._consumers):
-            await consumer.close()
-        if self._watcher:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-        await asyncio.to_thread(self._writer.close)
-        await self.in_reader(self._let_go)
-        self._reader.shutdown()
+        try:
+            for consumer in list(self._consumers):
+                await consumer.close()
+        finally:
+            if self._watcher:
+                self._watcher.cancel()
+                await asyncio.gather(self._watcher, return_exceptions=True)
+            await asyncio.to_thread(self._let_go)
 
     async def in_reader(self, do: Callable[..., R], *arguments: object) -> R:
-        """Run *do* in the thread that owns the reading connections."""
-        return await asyncio.get_running_loop().run_in_executor(self._reader, do, *arguments)
+        """Run *do* in the thread that owns the reading connections. Raises `BusFull`, `Busy` and `ConfigError` as sentences."""
+
+        def run() -> R:
+            with in_words(self.folder):
+                return do(*arguments)
+
+        return await asyncio.get_running_loop().run_in_executor(self._reader, run)
 
     def log(self, topic: str) -> Segments:
         """The log of *topic*; for the reader's thread."""
@@ -151,16 +160,21 @@ class LocalBus:
             self._groups = Groups(self.folder / "groups.db", synchronous=self.settings.synchronous, lease_s=self.settings.lease_s)
         return self._groups
 
-    def gone(self, consumer: LocalConsumer) -> None:
-        """*consumer* is closed."""
-        self._consumers.remove(consumer)
+    def gone(self, consumer: LocalConsumer) -> bool:
+        """Forget *consumer*, which closes. Whether it was open."""
+        known = consumer in self._consumers
+        if known:
+            self._consumers.remove(consumer)
+        return known
 
     def _open_log(self, topic: str) -> Segments:
         log = self._new_log(topic)
         if not log.numbers():
-            known = ", ".join(sorted(one.name for one in self.folder.iterdir() if one.is_dir())) or "none yet"
-            raise ConfigError(f"no topic called {topic!r}; known: {known}")
+            raise ConfigError(f"no topic called {topic!r}; known: {', '.join(self._known()) or 'none yet'}")
         return log
+
+    def _known(self) -> list[str]:
+        return sorted(one.name for one in self.folder.iterdir() if one.is_dir())
 
     def _new_log(self, topic: str) -> Segments:
         return Segments(self.folder / topic, synchronous=self.settings.synchronous, segment_bytes=self.settings.segment_bytes)
@@ -172,38 +186,43 @@ class LocalBus:
 
     async def _watch(self) -> None:
         """Look for what other processes appended."""
-        seen: dict[str, tuple[int, int]] = {}
+        seen: dict[str, dict[int, int]] = {}
         last = time.monotonic()
         while True:
             topics = {topic for consumer in self._consumers for topic in consumer.topics}
-            changed = await self.in_reader(lambda topics=topics: {topic: self.log(topic).changed() for topic in topics})
-            for topic, token in changed.items():
-                if seen.get(topic) != token:
+            try:
+                ends = await self.in_reader(lambda topics=topics: {topic: self.log(topic).ends() for topic in topics})
+            except Busy:
+                ends = {}  # wakes them all: who polls now meets the same, and says it
+            for topic in topics:
+                if topic not in ends or seen.get(topic) != ends[topic]:
                     self._tell_consumers(topic)
                     last = time.monotonic()
-            seen = changed
+            seen = ends
             await asyncio.sleep(LOOK_S if time.monotonic() - last < IDLE_AFTER_S else LOOK_IDLE_S)
 
     def _retain(self, now: float) -> list[Dropped]:
-        size = sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
-        tight = size > self.settings.max_bytes * 3 / 4
+        tight = size_of(self.folder) > self.settings.max_bytes * 3 / 4
         dropped = []
         for topic in self._topics.values():
             log, passed = self.log(topic.name), self.groups().passed(topic.name)
             if topic.retention_hours:
                 log.roll(now, now - topic.retention_hours * 3600 * SEGMENT_AGE)
-            for number, sealed_at, ends in log.sealed():
+            for number, sealed_at, starts, ends in log.sealed():
                 old = bool(topic.retention_hours) and sealed_at < now - topic.retention_hours * 3600
-                unread = max((sum(max(0, end - group.get(p, 0)) for p, end in ends.items()) for group in passed.values()), default=0)
+                unread = max(
+                    (sum(max(0, end - max(group.get(p, 0), starts[p])) for p, end in ends.items()) for group in passed.values()), default=0
+                )
                 if old or (tight and passed and not unread):
-                    records = sum(ends.values()) - sum(log.starts().values())
-                    dropped.append(Dropped(topic.name, records, min(unread, records)))
-                    log.drop(number)
+                    if log.drop(number):
+                        dropped.append(Dropped(topic.name, sum(ends.values()) - sum(starts.values()), unread))
                 else:
                     break  # older ones first: offsets stay without a gap
         return dropped
 
     def _let_go(self) -> None:
+        self._writer.close()
+        self._reader.shutdown()
         for log in self._logs.values():
             log.close()
         if self._groups:

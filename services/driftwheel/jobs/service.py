@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,7 +85,7 @@ class Jobs:
         running: asyncio.Task[None] | None = None
         try:
             while not stop.is_set():
-                todo += _todos(await consumer.poll(max_records=100, timeout_s=0.5))
+                todo += _todos(await self._patience(partial(consumer.poll, max_records=100, timeout_s=0.5)))
                 if running and running.done():
                     await running
                     running = None
@@ -105,7 +106,7 @@ class Jobs:
             except Interrupted:
                 return
             log.info("job %s %s: %s", job.id, job.state, job.detail)
-        await consumer.commit(todo.claim, todo.offset + 1)
+        await self._patience(partial(consumer.commit, todo.claim, todo.offset + 1))
 
     def _examples(self, trigger: Trigger) -> list[Example]:
         dataset = self._place.settings.dataset
