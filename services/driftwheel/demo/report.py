@@ -144,19 +144,31 @@ class Chain:
         return f"{alarm['signal']}{_moved(alarm)}: {when}{began}, {alarm['units_to_alarm']} sessions later"
 
     def _training(self) -> str:
-        metrics = self.training.get("metrics", {})
-        return ", ".join(f"{name} {value:.3g}" for name, value in sorted(metrics.items()))
+        m = self.training.get("metrics", {})
+        return (
+            f"{m['train.steps']:.0f} steps on {m['train.rows']:.0f} questions in {m['train.seconds']:.0f} s, "
+            f"loss {m['train.loss.first']:.2f} → {m['train.loss.last']:.2f}, {m['valid.loss']:.2f} on questions that it did not see"
+        )
 
     def _evaluation(self) -> str:
         p = self.promotion
-        text = (
-            f"{p['candidate']} against {p['champion']} on {p['sample_size']} questions that were not trained on: {p['metric']} "
-            f"{p['estimate']:+.3f}, {p['confidence']:.0%} interval {p['interval_low']:+.3f} to {p['interval_high']:+.3f}, p = {p['p_value']:.2g} ({p['test']})"
-        )
-        shown = [
-            f"{name} {value:.3f}" for name, value in sorted(p["metrics"].items()) if name.startswith(("eval.", "heldout.", "general."))
+        m: dict[str, float] = p["metrics"]
+        lines = [
+            f"{p['candidate']} against {p['champion']}, {p['sample_size']} questions that were not trained on: {p['metric']} {p['estimate']:+.3f}, "
+            f"{p['confidence']:.0%} interval {p['interval_low']:+.3f} to {p['interval_high']:+.3f}, p = {p['p_value']:.2g}",
+            f"test: {p['test']}",
+            *(
+                f"{name}: similarity {m[f'{side}.champion.similarity']:.2f} → {m[f'{side}.candidate.similarity']:.2f}, "
+                f"token F1 {m[f'{side}.champion.f1']:.2f} → {m[f'{side}.candidate.f1']:.2f} ({m[f'{side}.questions']:.0f} questions)"
+                for side, name in (("eval", "intents that were trained"), ("heldout", "intents that were not"))
+                if f"{side}.champion.f1" in m
+            ),
         ]
-        return escape(text + "\n" + ", ".join(shown))
+        if "general.nll.base" in m:
+            lines.append(
+                f"general prompts: {m['general.nll.base']:.2f} → {m['general.nll.candidate']:.2f} nats a token (higher would be forgetting)"
+            )
+        return escape("\n".join(lines))
 
 
 def _moved(alarm: Row) -> str:
