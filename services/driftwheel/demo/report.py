@@ -154,8 +154,10 @@ class Chain:
         p = self.promotion
         m: dict[str, float] = p["metrics"]
         lines = [
-            f"{p['candidate']} against {p['champion']}, {p['sample_size']} questions that were not trained on: {p['metric']} {p['estimate']:+.3f}, "
-            f"{p['confidence']:.0%} interval {p['interval_low']:+.3f} to {p['interval_high']:+.3f}, p = {p['p_value']:.2g}",
+            (
+                f"{p['candidate']} against {p['champion']}, {p['sample_size']} questions that were not trained on: {p['metric']} {p['estimate']:+.3f}, "
+                f"{p['confidence']:.0%} interval {p['interval_low']:+.3f} to {p['interval_high']:+.3f}, p = {p['p_value']:.2g}"
+            ),
             f"test: {p['test']}",
             *(
                 f"{name}: similarity {m[f'{side}.champion.similarity']:.2f} → {m[f'{side}.candidate.similarity']:.2f}, "
