@@ -104,7 +104,7 @@ def delay(system: System, rate: int, seconds: int) -> None:
 def soak(system: System, total: int) -> None:
     """Memory of every process at each fifth of the way."""
     for part in range(6):
-        sizes = {name: memory(system, name) for name in ("store", "collector", "workers")}
+        sizes = {name: memory(system, name) for name in ("store", "collector", "workers", "detection")}
         print(f"memory after {part * total // 5:>9,} events: " + ", ".join(f"{name} {size:.0f} MiB" for name, size in sizes.items()))
         if part < 5:
             base = count(system, "inferences")

@@ -16,7 +16,7 @@ from driftwheel.errors import DriftwheelError
 from driftwheel.store.clickhouse import ClickHouse, StoreSettings
 from driftwheel.supervisor import PROCESSES, Running, Supervisor
 
-CHEAP: Mapping[str, Sequence[str]] = {name: PROCESSES[name] for name in ("store", "collector", "workers")}
+CHEAP: Mapping[str, Sequence[str]] = {name: PROCESSES[name] for name in ("store", "collector", "workers", "detection")}
 
 SETTINGS = """
 [collector]

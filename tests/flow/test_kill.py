@@ -13,7 +13,7 @@ from driftwheel_schemas import new_id
 from system import System, count, kill, running_system, until
 
 KILLS = 24
-VICTIMS = ("collector", "workers", "store")
+VICTIMS = ("collector", "workers", "store", "detection")
 
 
 class Client(threading.Thread):
@@ -68,7 +68,7 @@ class Client(threading.Thread):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_nothing_accepted_is_lost_and_no_row_is_doubled(tmp_path: Path) -> None:
-    """24 kills of collector, workers and store; every id is stored exactly once, without FINAL, and all feedback is matched."""
+    """24 kills of collector, workers, detection and store; every id is stored exactly once, without FINAL, and all feedback is matched."""
     draw = random.Random(4)
     with running_system(tmp_path) as system:
         clients = [Client(system, number) for number in range(3)]
@@ -76,7 +76,7 @@ def test_nothing_accepted_is_lost_and_no_row_is_doubled(tmp_path: Path) -> None:
             client.start()
         for number in range(KILLS):
             time.sleep(draw.uniform(0.5, 4.0))
-            kill(system.pid(VICTIMS[number % 3] if number < 9 else draw.choice(VICTIMS)))
+            kill(system.pid(VICTIMS[number % 4] if number < 12 else draw.choice(VICTIMS)))
         for client in clients:
             client.stop.set()
             client.join(60)

@@ -75,7 +75,7 @@ def test_from_http_to_a_job(tmp_path: Path) -> None:
     changes nothing.
     """
     draw = random.Random(2)
-    roles = {name: PROCESSES[name] for name in ("store", "collector", "workers", "jobs")}
+    roles = {name: PROCESSES[name] for name in ("store", "collector", "workers", "detection", "jobs")}
     with running_system(tmp_path, SETTINGS + POLICY, roles) as system:
         ask = system.store.query
         post_sessions(system, range(300), 0.95, draw)

@@ -119,7 +119,7 @@ class World:
 BY = st.sampled_from(["inference_id", "response_id", "trace_id", "session_id"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(
     plan=st.lists(
         st.one_of(
@@ -207,6 +207,7 @@ def test_a_repeated_request_stores_no_second_row() -> None:
     world.send(feedback(1, "inference_id"))
     world.turn()
     world.send(feedback(1, "inference_id"))
+    world.turn()
     world.turn()
 
     assert [row["revision"] for row in world.rows] == [0, 1]

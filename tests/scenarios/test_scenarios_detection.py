@@ -90,7 +90,7 @@ def judged(calls: Sequence[Inference], said: Sequence[tuple[str, float]], flags:
     core.assigned(Claim(FEEDBACK, 0), [[], []])
     feedback = [
         Feedback(
-            id=f"{name}-{one.id}",
+            id=derived_id(name, one.id),
             at=one.started_at + MINUTE,
             accepted_at=one.started_at + MINUTE,
             name=name,

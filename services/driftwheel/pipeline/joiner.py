@@ -2,8 +2,9 @@
 The feedback worker: what was said, joined to the inference it was said of (DESIGN §3.6).
 
 Feedback may come before, with or hours after its inference. It is stored as it comes (revision 0) and asked about
-until its inference is there or the horizon is over; then it is stored again with what it is about (revision 1) and
-its observation is published. Publishing precedes nothing but the ack, so a kill anywhere only says it again.
+until its inference is there or the horizon is over. Then its observation is published, and only when that has landed is
+it stored again with what it is about (revision 1), with the next batch: a kill in between says the observation again,
+while the other order would lose it, since what waits has been acked long ago.
 """
 
 from collections import OrderedDict
@@ -69,6 +70,8 @@ class Joiner:
         self._ledgers = Ledgers(FEEDBACK, "stored_feedback", self.settings.ledger_limit)
         self._matched = Ledger(4 * self.settings.ledger_limit)
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
+        self._found: dict[str, Row] = {}
+        self._settling: dict[str, Row] = {}
 
     @property
     def waiting(self) -> int:
@@ -91,6 +94,7 @@ class Joiner:
         self._ledgers.revoked(claim)
         for one in [one for one in self._waiting.values() if one.partition == claim.partition]:
             del self._waiting[one.event.id]
+        self._settling = {id_: row for id_, row in self._settling.items() if row["partition"] != claim.partition}
 
     def wants(self, batch: Batch) -> Sequence[Question]:
         """Ask about the feedback in the batch and about what waits and is due."""
@@ -110,10 +114,14 @@ class Joiner:
         matched = [(one, about) for one in [*fresh, *again, *self._due(batch.now)] if (about := abouts.of(one.event))]
         for one, _ in matched:
             self._waiting.pop(one.event.id, None)
+        known = self._settling.keys()
+        self._found = {
+            one.event.id: _joined(one, about) for one, about in matched if one.event.id not in self._matched and one.event.id not in known
+        }
         return Outcome(
             inserts=[
                 Insert("feedback", [one.row for one in fresh]),
-                Insert("feedback", [_joined(one, about) for one, about in matched if one.event.id not in self._matched]),
+                Insert("feedback", list(self._settling.values())),
             ],
             publish=list(pack(OBSERVATIONS, self._observations, self._observe(matched))),
             letters=[*opened.letters, *admission.conflicts],
@@ -133,6 +141,9 @@ class Joiner:
             self._ledgers.add(row)
         for row in outcome.inserts[1].rows:
             self._matched.add(row["id"])
+            self._settling.pop(row["id"], None)
+        self._settling |= self._found
+        self._found = {}
 
     def _wait_for(self, placed: Placed[Feedback], digest: int, now: datetime) -> _Waiting:
         one = _Waiting(
