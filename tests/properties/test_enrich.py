@@ -216,6 +216,7 @@ def test_a_correction_is_compared_with_the_answer() -> None:
     _, later = run(core, shelf, [], now=NOW + CORRECTIONS_EVERY)
 
     (one,) = published
+    assert outcome.inserts[2].rows == [], "stored only after it was published: with its row it is asked about no more"
     assert one.id == derived_id("feedback-1", "similarity.correction.cosine", 1)
     assert (one.tenant, one.inference_id, one.segment) == ("t", row["inference_id"], "app=shop,model=m,prompt_name=faq,prompt_version=3")
     assert (one.kind, one.unit) == ("number", "session:s@2026-03-02")

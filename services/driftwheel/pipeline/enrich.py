@@ -91,6 +91,8 @@ class Enrich:
         self._ledgers = Ledgers(INFERENCES, "stored_embeddings", ledger_limit)
         self._partitions: dict[str, int] = {}
         self._compared_at: datetime | None = None
+        self._said: list[Row] = []
+        self._settling: list[Row] = []
 
     def seeds(self, claim: Claim, partitions: int) -> Sequence[Question]:
         return self._ledgers.seeds(claim, partitions)
@@ -126,10 +128,13 @@ class Enrich:
         self._partitions = {one.event.id: one.record.partition for one in chosen}
         if "corrections_to_compare" in found:
             self._compared_at = batch.now
+        self._said = [row for one in compared for row in _late_rows(one)]
         return Outcome(
             inserts=[  # vectors first: a model does not repeat itself exactly, and a likeness is that of stored vectors
                 Insert("embeddings", [row for one in seen for row in _vector_rows(one, self._embedder.name)]),
-                Insert("late_readings", [row for one in chain(unfinished, compared) for row in _late_rows(one)]),
+                Insert("late_readings", [row for one in unfinished for row in _late_rows(one)]),
+                # of corrections only what was published before: the store asks no more about those that have their row
+                Insert("late_readings", self._settling),
             ],
             publish=list(pack(OBSERVATIONS, self._observations, self._observe(seen, compared))),
             acks=acks_of(batch.records),
@@ -146,6 +151,7 @@ class Enrich:
         for row in outcome.inserts[0].rows:
             if ledger := self._ledgers.of.get(self._partitions.get(row["inference_id"], -1)):
                 ledger.add(row["inference_id"], FINISHED)
+        self._settling, self._said = self._said, []
 
     def _known(self, placed: Placed[Inference]) -> int | None:
         """What the ledger says: None if no vector is stored, 0 if one was found in the store, FINISHED if all rows landed."""
