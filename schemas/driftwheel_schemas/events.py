@@ -1,8 +1,8 @@
 """
 The events of Driftwheel: one frozen dataclass each, the standard library only.
 
-What travels on the bus is JSON of these classes (DESIGN §3.3): a record is an array of events, or one event.
-`id` is the identity of an event everywhere; whoever writes checks what is already there (DESIGN §4).
+What travels on the bus is JSON of these classes (docs/architecture.md): a record is an array of events, or one event.
+`id` is the identity of an event everywhere; whoever writes checks what is already there (docs/architecture.md).
 Field names follow the OpenTelemetry GenAI conventions where one exists; units are in the names.
 
 Every timestamp is an aware UTC `datetime`. An empty string means "not given"; `None` means "not measured".

@@ -1,4 +1,4 @@
-"""The topics, read from `topics.toml`; their names are promises (DESIGN §6)."""
+"""The topics, read from `topics.toml`; their names are promises (docs/architecture.md)."""
 
 import tomllib
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 """
-The embedded system: one supervisor over the store, the collector, the workers and the jobs (DESIGN §5).
+The embedded system: one supervisor over the store, the collector, the workers and the jobs (docs/architecture.md).
 
 Every role is a process of its own and may be killed at any time: it is started again, with growing pauses. When the
 supervisor goes, all go: each child watches its parent.

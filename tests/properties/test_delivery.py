@@ -1,5 +1,5 @@
 """
-Delivery by identity (DESIGN §4), proved on the pure worker core before anything is built on it.
+Delivery by identity (docs/architecture.md), proved on the pure worker core before anything is built on it.
 
 A Hypothesis state machine plays a log of two partitions, a store that keeps whatever lands, and owners that are killed
 at any step, repeat requests, hand partitions over while paused in mid-batch, and go on later as if nothing had happened.

@@ -1,4 +1,4 @@
-"""Laws of the detection worker: kills, repeats, rebalances and bounds (DESIGN §4)."""
+"""Laws of the detection worker: kills, repeats, rebalances and bounds (docs/architecture.md)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace

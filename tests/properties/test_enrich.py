@@ -1,4 +1,4 @@
-"""The enrich core: whatever comes, what is published is what is stored, once and for all (DESIGN §3.5, §4)."""
+"""The enrich core: whatever comes, what is published is what is stored, once and for all (docs/architecture.md)."""
 
 import json
 from collections import Counter

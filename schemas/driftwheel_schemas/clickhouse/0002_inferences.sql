@@ -1,5 +1,5 @@
 -- 0002: one narrow row per call of a model; no text, no vectors. Inline readings are a map, so a new signal needs no DDL.
--- Keyed down to the id: a second writer that did not know it lost its partition collapses at merge (DESIGN §4).
+-- Keyed down to the id: a second writer that did not know it lost its partition collapses at merge (docs/architecture.md).
 -- Partition and TTL follow accepted_at: old traffic can be loaded and a wrong client clock harms nothing.
 CREATE TABLE IF NOT EXISTS driftwheel.inferences {on_cluster}
 (

@@ -50,7 +50,7 @@ class Consumer(Protocol):
     One member of a group. Each partition of its topics belongs to one member at a time.
 
     Only one task uses a consumer. After a rebalance the new owner reads from the committed offset, so what
-    the old one did and had not committed is done again: whoever writes checks what is there (DESIGN §4).
+    the old one did and had not committed is done again: whoever writes checks what is there (docs/architecture.md).
     """
 
     async def poll(self, *, max_records: int = 500, timeout_s: float = 0.1) -> list[Record]:
@@ -101,7 +101,7 @@ class Bus(Protocol):
 
     async def append(self, records: Sequence[Outgoing]) -> list[tuple[int, int]]:
         """
-        Append *records*, all of one topic; the partition and offset of each once all are durable (DESIGN §4).
+        Append *records*, all of one topic; the partition and offset of each once all are durable (docs/architecture.md).
 
         A record with a key and no partition goes to `partition_of(key, n)`; one without a key to any. The order of
         records in one call is kept within a partition. Raises `BusFull` or `Busy` (nothing of the call is kept, or all:

@@ -1,5 +1,5 @@
 """
-The local bus: a durable log on one machine, used by several processes at once (DESIGN §5).
+The local bus: a durable log on one machine, used by several processes at once (docs/architecture.md).
 
 `NORMAL` survives kill -9 of any process: what was committed lies in the system's page cache. `FULL` syncs every commit
 and survives power loss.

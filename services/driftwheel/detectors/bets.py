@@ -35,7 +35,7 @@ RANK_RISING: Flags = np.repeat([True, False], 10)
 
 def rank_bets(p: float) -> Floats:
     """
-    The mixture of drift.md §3.1 step 4 on *p* and on 1 - *p*: 20 factors, each of which integrates to 1 over (0, 1).
+    The mixture of power and linear bets on *p* and on 1 - *p*: 20 factors, each of which integrates to 1 over (0, 1).
 
     >>> bool(rank_bets(0.001)[:10].mean() > 5 > 1 > rank_bets(0.001)[10:].mean())
     True

@@ -1,4 +1,4 @@
-"""Numbers: exact conformal ranks in a growing bag (reference/drift.md §3.2; Vovk et al. 2021)."""
+"""Numbers: exact conformal ranks in a growing bag (Vovk et al. 2021)."""
 
 from array import array
 from dataclasses import dataclass, field

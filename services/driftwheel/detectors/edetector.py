@@ -1,4 +1,4 @@
-"""A detector: a bettor whose bets feed an e-detector, from an empty reference to an alarm and on (DESIGN §7)."""
+"""A detector: a bettor whose bets feed an e-detector, from an empty reference to an alarm and on (docs/architecture.md)."""
 
 import hashlib
 import math

@@ -1,5 +1,5 @@
 """
-The e-detector: bets against "nothing has changed" that are staked as time goes by (reference/drift.md §3.1, DESIGN §7).
+The e-detector: bets against "nothing has changed" that are staked as time goes by (Shin, Ramdas and Rinaldo, arXiv 2203.03532).
 
 Shin, Ramdas and Rinaldo, "E-detectors" (2022): a Shiryaev-Roberts sum of betting games. Every component stakes the same
 money, `S <- (S + w) f`, where f has mean 1 as long as the units are exchangeable. So the mean of S over the components is

@@ -1,4 +1,4 @@
-"""Vectors: how far a unit is from what was seen before, ranked exactly (reference/drift.md §3.1 step 6)."""
+"""Vectors: how far a unit is from what was seen before, ranked exactly (conformal ranks of Vovk et al. 2021)."""
 
 from array import array
 from dataclasses import dataclass, field

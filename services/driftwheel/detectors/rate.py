@@ -1,5 +1,5 @@
 """
-Flags: step bets on exact conformal ranks (reference/drift.md §2.8 and §3.2).
+Flags: step bets on exact conformal ranks (Vovk et al. 2021).
 
 A flag's rank is uniform below the share m / n where it is set (m of the n flags up to and with it are set), and above
 that where not. A bet that steps at the share sees a changed rate at once, but where may the step stand? Not at the share

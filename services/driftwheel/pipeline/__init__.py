@@ -3,7 +3,7 @@ The workers: a pure core each, and the shells that run them.
 
 A core gets values and returns values. What it must know of the store it asks as named questions, what it wants done
 it returns as an `Outcome`; the shell (`local.py` here, Faust on Kafka) asks, inserts, publishes and acks, always in
-this order (DESIGN §4). Time comes in with the batch; no core reads a clock.
+this order (docs/architecture.md). Time comes in with the batch; no core reads a clock.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,7 +60,7 @@ class Outcome:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def steps(self) -> "Iterator[Step]":
-        """What to do, one step after the other. Every shell follows this order and no other (DESIGN §4)."""
+        """What to do, one step after the other. Every shell follows this order and no other (docs/architecture.md)."""
         yield from (insert for insert in self.inserts if insert.rows)
         if self.publish:
             yield Publish(self.publish)

@@ -1,5 +1,5 @@
 """
-Who is let in: events sorted by what is known of their ids (DESIGN §4).
+Who is let in: events sorted by what is known of their ids (docs/architecture.md).
 
 Identity is the event id. An event that is stored already is not stored again, yet what follows from it is always
 published; the first content of an id wins, other content under it is a dead letter with reason `id_conflict`.
@@ -24,7 +24,7 @@ E = TypeVar("E", Inference, Feedback)
 
 MAX_REJECT_SHARE = 0.5
 MIN_FOR_SHARE = 20
-"""More than half of a batch of at least twenty is a bad deploy, not bad data (DESIGN §3.4)."""
+"""More than half of a batch of at least twenty is a bad deploy, not bad data (docs/architecture.md)."""
 
 
 @dataclass(slots=True)

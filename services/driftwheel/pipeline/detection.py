@@ -1,5 +1,5 @@
 """
-The detection worker: observations → verdicts (DESIGN §3.7).
+The detection worker: observations → verdicts (docs/architecture.md).
 
 It says verdicts as it goes and acks only what is in a snapshot. A snapshot is taken before the records of a batch, so
 it only holds what was said; after a kill the next owner goes on from it and says the rest again, under the same ids.

@@ -1,5 +1,5 @@
 """
-The enrich worker: what needs a model to be measured (DESIGN §3.5).
+The enrich worker: what needs a model to be measured (docs/architecture.md).
 
 It embeds prompts and responses, stores the vectors, and publishes them and their likeness as observations; the answer
 that people would rather have had (a correction) is compared with the one that was given. A vector is computed once:

@@ -1,5 +1,5 @@
 """
-Envelopes: a record on the bus is a JSON array of contract events, or a single event (DESIGN §3.3).
+Envelopes: a record on the bus is a JSON array of contract events, or a single event (docs/architecture.md).
 
 What cannot be decoded is set aside event by event, with its place and its bytes; its neighbours go on.
 """

@@ -1,5 +1,5 @@
 """
-The feedback worker: what was said, joined to the inference it was said of (DESIGN §3.6).
+The feedback worker: what was said, joined to the inference it was said of (docs/architecture.md).
 
 Feedback may come before, with or hours after its inference. It is stored as it comes (revision 0) and asked about
 until its inference is there or the horizon is over. Then its observation is published, and only when that has landed is

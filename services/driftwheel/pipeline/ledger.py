@@ -1,4 +1,4 @@
-"""The ids that are stored: what makes a repeated event harmless (DESIGN §4)."""
+"""The ids that are stored: what makes a repeated event harmless (docs/architecture.md)."""
 
 from collections import OrderedDict
 from collections.abc import Iterable

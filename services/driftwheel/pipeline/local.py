@@ -1,5 +1,5 @@
 """
-The local shell: runs a core against a bus and a store, in the one order that loses nothing (DESIGN §4).
+The local shell: runs a core against a bus and a store, in the one order that loses nothing (docs/architecture.md).
 
 Ask, process, insert (only what is missing, text before facts), publish, tell the dead letters, ack. A kill anywhere
 in between is mended by the next owner, which does the same again.

@@ -30,7 +30,7 @@ def _segment(by: tuple[str, ...], values: tuple[object, ...]) -> str:
 
 def unit_of(event: Inference) -> str:
     """
-    The unit that *event* belongs to: what may be taken as one draw from the traffic (reference: Vovk et al. 2021).
+    The unit that *event* belongs to: what may be taken as one draw from the traffic (Vovk et al. 2021).
 
     Events of one session look alike, so a session counts once a day (a client that sends one constant id for
     everything must not fall silent for ever). Without a session: one unit per user and hour; without a user the event

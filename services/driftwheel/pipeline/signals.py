@@ -1,4 +1,4 @@
-"""The signals worker: inferences → rows and observations (DESIGN §3.4)."""
+"""The signals worker: inferences → rows and observations (docs/architecture.md)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field

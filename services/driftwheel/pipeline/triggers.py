@@ -1,4 +1,4 @@
-"""The triggers worker: verdicts → decisions of policies, one row each, also for what is held (DESIGN §3.8)."""
+"""The triggers worker: verdicts → decisions of policies, one row each, also for what is held (docs/architecture.md)."""
 
 from collections.abc import Iterable, Sequence
 

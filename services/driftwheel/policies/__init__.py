@@ -1,5 +1,5 @@
 """
-Policies: rules over verdicts; each verdict that a policy looks at gets one decision with its reason (DESIGN §1).
+Policies: rules over verdicts; each verdict that a policy looks at gets one decision with its reason (docs/architecture.md).
 
 Pure: what was decided before comes in as a history, time comes from the verdict.
 """

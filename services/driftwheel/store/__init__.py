@@ -1,5 +1,5 @@
 """
-The store: ClickHouse over HTTP, in both modes (DESIGN §5); `clickhouse.py` is the one implementation.
+The store: ClickHouse over HTTP, in both modes (docs/architecture.md); `clickhouse.py` is the one implementation.
 
 Rows go in as JSON and come out as JSON; questions have names and bound parameters (`questions/*.sql`).
 """
