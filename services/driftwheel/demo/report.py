@@ -31,7 +31,7 @@ def opening(console: Console, options: DemoOptions, count: int) -> None:
     real = "the answers after the change (a small model writes them), embeddings, detection, training, evaluation and the decision"
     if options.hopeless:
         real = "embeddings, detection, training, evaluation and the decision"
-    takes = "about 3 minutes" if options.fast else "10 to 15 minutes on two cores, half of it training"
+    takes = "about 3 minutes" if options.fast else "some 10 minutes on two cores, a third of it training"
     console.print(
         Panel(
             f"A helpdesk assistant of {count} intents answers questions. One day its provider silently changes"
