@@ -100,7 +100,7 @@ def test_from_http_to_a_job(tmp_path: Path) -> None:
 
         before = {table: ask(f"SELECT count() AS n FROM driftwheel.{table}") for table in ("inferences", "payloads", "triggers")}
         post_sessions(system, range(300), 0.95, random.Random(2))
-        until(lambda: ask("SELECT count() AS n FROM driftwheel.feedback WHERE revision = 0")[0]["n"] == 500, 5)
+        until(lambda: ask("SELECT count() AS n FROM driftwheel.feedback FINAL")[0]["n"] == 500, 5)
         time.sleep(2)  # nothing is to happen: give it the time to happen
         assert ask("SELECT count() AS n FROM driftwheel.dead_letters")[0]["n"] == 0
         assert before == {table: ask(f"SELECT count() AS n FROM driftwheel.{table}") for table in before}
