@@ -22,6 +22,7 @@ PARAMS = {
     "tenant": "default",
     "app": "support",
     "days": 7,
+    "horizon_s": 3600,
     "group_by": "model",
     "id": SOME,
     "encoder": "minilm",

@@ -212,3 +212,10 @@ def test_a_repeated_request_stores_no_second_row() -> None:
 
     assert [row["revision"] for row in world.rows] == [0, 1]
     assert len({one.id for one in world.observations}) == 1
+
+
+def test_a_restart_looks_back_as_far_as_the_horizon_that_is_set() -> None:
+    """A longer horizon than the default must not be forgotten by a restart."""
+    core = Joiner(1, JoinSettings(horizon=timedelta(days=10)))
+
+    assert [question.params["horizon_s"] for question in core.seeds(CLAIM, 1) if question.name == "unmatched_feedback"] == [864_000]

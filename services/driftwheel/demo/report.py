@@ -13,11 +13,11 @@ from rich.table import Table
 
 from driftwheel.demo import DemoOptions
 from driftwheel.demo.screen import Screen
-from driftwheel.demo.stage import Stage
+from driftwheel.demo.stage import PROVIDER_MODEL, Stage
 from driftwheel.store import Row
 
 THUMBS = """
-SELECT multiIf(model != 'assistant-large', 'with the new champion', i.started_at < {changed:DateTime64(6, 'UTC')}, 'before the change', 'after the change') AS act,
+SELECT multiIf(model != {provider:String}, 'with the new champion', i.started_at < {changed:DateTime64(6, 'UTC')}, 'before the change', 'after the change') AS act,
        count() AS sessions, countIf(isNotNull(f.value)) AS clicks, avgIf(f.value, isNotNull(f.value)) AS thumbs_up, max(i.started_at) AS last
 FROM (SELECT id, model, started_at FROM driftwheel.inferences FINAL) AS i
 LEFT JOIN (SELECT inference_id, toNullable(value) AS value FROM driftwheel.feedback FINAL WHERE matched = 1) AS f ON f.inference_id = toString(i.id)
@@ -75,7 +75,7 @@ class Chain:
 
     async def collect(self, stage: Stage) -> None:
         """Ask the store for everything that the end tells."""
-        self.acts = await stage.ask(THUMBS, changed=self.changed_at.strftime("%Y-%m-%d %H:%M:%S.%f"))
+        self.acts = await stage.ask(THUMBS, provider=PROVIDER_MODEL, changed=self.changed_at.strftime("%Y-%m-%d %H:%M:%S.%f"))
         self.dataset = next(iter(await stage.ask("SELECT * FROM driftwheel.datasets FINAL LIMIT 1")), {})
         self.job = next(iter(await stage.ask("SELECT * FROM driftwheel.jobs FINAL LIMIT 1")), {})
         if self.job:

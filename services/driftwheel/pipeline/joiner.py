@@ -79,7 +79,8 @@ class Joiner:
         return len(self._waiting)
 
     def seeds(self, claim: Claim, partitions: int) -> Sequence[Question]:
-        unmatched = {"partition": claim.partition, "partitions": partitions, "limit": self.settings.max_waiting}
+        horizon_s = int(self.settings.horizon.total_seconds())
+        unmatched = {"partition": claim.partition, "partitions": partitions, "limit": self.settings.max_waiting, "horizon_s": horizon_s}
         return [*self._ledgers.seeds(claim, partitions), Question("unmatched_feedback", unmatched)]
 
     def assigned(self, claim: Claim, answers: Sequence[Answer]) -> int | None:
