@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -85,7 +85,8 @@ class Jobs:
         running: asyncio.Task[None] | None = None
         try:
             while not stop.is_set():
-                todo += _todos(await self._patience(partial(consumer.poll, max_records=100, timeout_s=0.5)))
+                records = await self._patience(partial(consumer.poll, max_records=100, timeout_s=0.5))
+                todo += [one for record in records for one in await self._open(record)]
                 if running and running.done():
                     await running
                     running = None
@@ -95,6 +96,19 @@ class Jobs:
             if running:
                 await asyncio.gather(running, return_exceptions=True)
             await consumer.close()
+
+    async def _open(self, record: Record) -> list[_Todo]:
+        """The triggers in *record*, what cannot be read buried; only the last of them acks, when all of it is done."""
+        opened = open_envelopes([record], Trigger)
+        if opened.letters:
+            rows = [msgspec.to_builtins(letter) for letter in opened.letters]
+            await self._patience(partial(asyncio.to_thread, self._bury, rows))
+        claim = Claim(record.topic, record.partition)
+        return [*(_Todo(placed.event, claim, record.offset - 1) for placed in opened.events), _Todo(None, claim, record.offset)]
+
+    def _bury(self, rows: list[Row]) -> None:
+        log.error("%s offset %s: %s; it is in dead_letters", rows[0]["topic"], rows[0]["offset"], rows[0]["detail"])
+        self._store.insert("dead_letters", self._store.missing("dead_letters", rows))
 
     async def _one(self, consumer: Consumer, todo: _Todo) -> None:
         trigger = todo.trigger
@@ -138,16 +152,3 @@ def champion(store: Store, tenant: str, app: str) -> Champion | None:
     """Who serves *app* by what was promoted; None while nothing was."""
     rows = store.ask("champion", {"tenant": tenant, "app": app})
     return champion_of(app, [msgspec.convert(row, Promotion) for row in rows], tenant)
-
-
-def _todos(records: Iterable[Record]) -> list[_Todo]:
-    """The triggers in *records*; of an envelope only the last acks, so it is not acked before all of it is done."""
-    todos = []
-    for record in records:
-        opened = open_envelopes([record], Trigger)
-        for bad in opened.letters:
-            log.error("%s offset %d: %s; it is skipped", bad.topic, bad.offset, bad.detail)
-        claim = Claim(record.topic, record.partition)
-        todos += [_Todo(placed.event, claim, record.offset - 1) for placed in opened.events]
-        todos.append(_Todo(None, claim, record.offset))
-    return todos
