@@ -5,14 +5,18 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from driftwheel.bus import Bus, Claim, Consumer, Outgoing, Record
+from driftwheel.bus.kafka import KafkaBus
+from driftwheel.bus.kafka_client import KafkaSettings
 from driftwheel.bus.local import LocalBus, LocalSettings
 from driftwheel.errors import ConfigError, NotOwner
 from driftwheel_schemas import partition_of
 from driftwheel_schemas.topics import Topic
+from kafka_broker import Broker
 
 Opener = Callable[[], AbstractAsyncContextManager[Bus]]
 
@@ -33,13 +37,24 @@ def local(folder: Path) -> Opener:
     return opened
 
 
-IMPLEMENTATIONS: dict[str, Callable[[Path], Opener]] = {"local": local}
+def kafka(broker: Broker) -> Opener:
+    """A bus on the run's Kafka, whose groups are this test's own."""
+    prefix = f"test-{uuid4().hex}-"
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Bus]:
+        bus = KafkaBus(KafkaSettings(servers=broker.servers, prefix=prefix, session_timeout_s=6), silence_s=3.0)
+        try:
+            yield bus
+        finally:
+            await bus.close()
+
+    return opened
 
 
-@pytest.fixture(params=list(IMPLEMENTATIONS.values()), ids=list(IMPLEMENTATIONS))
+@pytest.fixture(params=["local", pytest.param("kafka", marks=pytest.mark.kafka)])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    made: Opener = request.param(tmp_path)
-    return made
+    return local(tmp_path) if request.param == "local" else kafka(request.getfixturevalue("broker"))
 
 
 def topic(partitions: int = 3, name: str = "") -> Topic:

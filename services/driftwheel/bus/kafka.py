@@ -1,0 +1,199 @@
+"""
+The bus on Apache Kafka, through aiokafka. Topics are never created in passing: `driftwheel admin topics apply` does that.
+
+Kafka keeps what was acknowledged by all in-sync replicas (`acks=all`, idempotent producer). A call of `append` that
+fails may have landed in part: it is sent again, and identity is the event id (docs/architecture.md).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from driftwheel.bus import Consumer, Outgoing
+from driftwheel.bus._kafka_consumer import KafkaConsumer
+from driftwheel.bus.kafka_client import KafkaSettings, client_options, group_id
+from driftwheel.bus.kafka_topics import apply, partitions_of, plan, read
+from driftwheel.errors import Busy, ConfigError
+from driftwheel_schemas import partition_of
+from driftwheel_schemas.topics import Topic
+
+SILENCE_S = 30.0
+"""A consumer that does not poll for so long leaves its group; the port asks for a poll every ten seconds."""
+
+LARGEST = 8 * 1024**2
+"""Of a record, 8 MiB: our own are below 1 MiB, the broker's `max.message.bytes` decides about those of others."""
+
+
+C = TypeVar("C", AIOKafkaProducer, AIOKafkaConsumer, AIOKafkaAdminClient)
+
+
+class KafkaBus:
+    """The `Bus` port on a cluster. Connects at the first use; closed with `close`."""
+
+    def __init__(self, settings: KafkaSettings, *, silence_s: float = SILENCE_S) -> None:
+        self.settings = settings
+        self._silence_s = silence_s
+        self._counts: dict[str, int] = {}
+        self._open = asyncio.Lock()
+        self._producer: AIOKafkaProducer | None = None
+        self._reader: AIOKafkaConsumer | None = None
+        self._admin: AIOKafkaAdminClient | None = None
+        self._consumers: list[KafkaConsumer] = []
+
+    async def ensure(self, topics: Sequence[Topic]) -> None:
+        """Create what is missing of *topics*. Raises `ConfigError` for a topic that has other partitions."""
+        async with self.admin() as admin:
+            steps = plan(topics, await read(admin, topics), replication=self.settings.replication)
+            if wrong := [step for step in steps if step.kind in {"partitions", "fewer-partitions"}]:
+                raise ConfigError(
+                    f"{wrong[0]}; every event would get another place: `driftwheel admin topics apply --accept-rekey` adds them"
+                )
+            await apply(admin, [step for step in steps if step.kind == "create"])
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions *topic* has. Raises `ConfigError` for an unknown topic, naming the known ones."""
+        if topic not in self._counts:
+            async with self.admin() as admin:
+                self._counts = await partitions_of(admin)
+            if topic not in self._counts:
+                known = ", ".join(sorted(name for name in self._counts if not name.startswith("__"))) or "none yet"
+                raise ConfigError(
+                    f"no topic called {topic!r} on {self.settings.servers}; known: {known}. Run `driftwheel admin topics apply`"
+                )
+        return self._counts[topic]
+
+    async def append(self, records: Sequence[Outgoing]) -> list[tuple[int, int]]:
+        """Append *records*, all of one topic: the partition and offset of each, once all are durable."""
+        if not records:
+            return []
+        count = await self.partitions(records[0].topic)
+        placed = [_place(one, count) for one in records]
+        producer = await self._producing()
+        try:
+            sent = [
+                await producer.send(
+                    one.topic, one.value, key=one.key.encode() or None, partition=partition, headers=list(one.headers.items())
+                )
+                for one, partition in zip(records, placed, strict=True)
+            ]
+            await asyncio.wait(sent)  # not gather: a caller that gives up must not cancel what others share
+            done = [one.result() for one in sent]
+        except MessageSizeTooLargeError as big:
+            raise ConfigError(f"{records[0].topic}: the broker takes no record that large ({big}); see max.message.bytes") from big
+        except KafkaError as away:
+            raise Busy(f"Kafka did not take it: {away!r}") from away
+        return [(one.partition, one.offset) for one in done]
+
+    async def consumer(self, group: str, topics: Sequence[str]) -> Consumer:
+        """A new member of *group* that reads *topics*."""
+        for topic in topics:
+            await self.partitions(topic)
+        consumer = KafkaConsumer(self, group, topics, self._silence_s)
+        self._consumers.append(consumer)
+        await consumer.start()
+        return consumer
+
+    async def ends(self, topic: str) -> dict[int, int]:
+        """For each partition the offset that the next record will get."""
+        wanted = [TopicPartition(topic, partition) for partition in range(await self.partitions(topic))]
+        reader = await self._reading()
+        return {where.partition: end for where, end in (await _asked(reader.end_offsets(wanted))).items()}
+
+    async def begins(self, topic: str) -> dict[int, int]:
+        """For each partition the oldest offset that is kept."""
+        wanted = [TopicPartition(topic, partition) for partition in range(await self.partitions(topic))]
+        reader = await self._reading()
+        return {where.partition: begin for where, begin in (await _asked(reader.beginning_offsets(wanted))).items()}
+
+    async def lag(self, group: str, topic: str) -> dict[int, int]:
+        """For each partition how many records *group* has not committed yet."""
+        async with self.admin() as admin:
+            committed = await _asked(admin.list_consumer_group_offsets(group_id(self.settings, group)))
+        done = {where.partition: one.offset for where, one in committed.items() if where.topic == topic and one.offset >= 0}
+        begins = await self.begins(topic)
+        return {p: end - max(done.get(p, 0), begins[p]) for p, end in (await self.ends(topic)).items()}
+
+    async def close(self) -> None:
+        """Flush and let go. Consumers are closed too."""
+        for consumer in list(self._consumers):
+            await consumer.close()
+        producer, reader, admin = self._producer, self._reader, self._admin
+        self._producer = self._reader = self._admin = None
+        for client in (producer, reader):
+            if client:
+                await client.stop()
+        if admin:
+            await admin.close()
+
+    def gone(self, consumer: KafkaConsumer) -> bool:
+        """Forget *consumer*, which closes. Whether it was open."""
+        known = consumer in self._consumers
+        if known:
+            self._consumers.remove(consumer)
+        return known
+
+    @contextlib.asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """The admin client, connected. Raises `Busy` where the cluster does not answer."""
+        async with self._open:
+            if self._admin is None:
+                self._admin = await _started(AIOKafkaAdminClient(**client_options(self.settings)), self.settings)
+        try:
+            yield self._admin
+        except KafkaError as away:
+            raise Busy(f"Kafka at {self.settings.servers} does not answer: {away!r}") from away
+
+    async def _producing(self) -> AIOKafkaProducer:
+        async with self._open:
+            if self._producer is None:
+                self._producer = await _started(
+                    AIOKafkaProducer(
+                        **client_options(self.settings),
+                        acks="all",
+                        enable_idempotence=True,
+                        compression_type="lz4",
+                        linger_ms=5,
+                        max_batch_size=1024**2,  # one record of 900 KiB must fit
+                        max_request_size=LARGEST,
+                        request_timeout_ms=30_000,
+                    ),
+                    self.settings,
+                )
+        return self._producer
+
+    async def _reading(self) -> AIOKafkaConsumer:
+        async with self._open:
+            if self._reader is None:
+                self._reader = await _started(AIOKafkaConsumer(**client_options(self.settings), group_id=None), self.settings)
+        return self._reader
+
+
+def _place(one: Outgoing, count: int) -> int | None:
+    if one.partition is not None and not 0 <= one.partition < count:
+        raise ConfigError(f"{one.topic} has partitions 0 to {count - 1}, not {one.partition}")
+    if one.partition is None and one.key:
+        return partition_of(one.key, count)
+    return one.partition
+
+
+async def _started(client: C, settings: KafkaSettings) -> C:
+    """*client*, connected. Raises `Busy` when nobody answers."""
+    try:
+        await client.start()
+    except (KafkaError, OSError) as away:
+        with contextlib.suppress(KafkaError, OSError):  # the first error is the one to tell
+            await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+        raise Busy(f"Kafka at {settings.servers} does not answer: {away!r}; see bus.kafka.servers") from away
+    return client
+
+
+async def _asked(call: Awaitable[dict[TopicPartition, Any]]) -> dict[TopicPartition, Any]:
+    try:
+        return await call
+    except KafkaError as away:
+        raise Busy(f"Kafka does not answer: {away!r}") from away
