@@ -1,8 +1,9 @@
 """
 Settings: one `driftwheel.toml` and `DRIFTWHEEL_*` variables → frozen dataclasses, read once, passed down.
 
-A variable names a setting by its path: `DRIFTWHEEL_STORE__PORT=9123` is `port` in `[store]`. A wrong value is a
-`ConfigError` that names its path, what is known, and the cure.
+A variable names a setting by its path: `DRIFTWHEEL_STORE__PORT=9123` is `port` in `[store]`. With `_FILE` at its end it
+names a file that holds the value, as secrets are given to containers: `DRIFTWHEEL_STORE__PASSWORD_FILE`. A wrong value is
+a `ConfigError` that names its path, what is known, and the cure.
 """
 
 import difflib
@@ -16,18 +17,20 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from driftwheel.bus.kafka_client import KafkaSettings
 from driftwheel.collector.settings import CollectorSettings
 from driftwheel.detectors.settings import DetectionSettings
 from driftwheel.errors import ConfigError
 from driftwheel.jobs.settings import JobSettings
+from driftwheel.pipeline.carrier import ShellSettings
 from driftwheel.pipeline.joiner import JoinSettings
-from driftwheel.pipeline.local import ShellSettings
 from driftwheel.pipeline.signals import SignalsSettings
 from driftwheel.policies import Policy
 from driftwheel.store.clickhouse import StoreSettings
 
 FILE = "driftwheel.toml"
 PREFIX = "DRIFTWHEEL_"
+OF_FILE = "_FILE"
 SDK_ONLY = frozenset({"DRIFTWHEEL_ENDPOINT", "DRIFTWHEEL_APP", "DRIFTWHEEL_API_KEY"})
 """Variables that the SDK reads in the host's process; the server does not mind them."""
 
@@ -36,10 +39,20 @@ SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusSettings:
-    """The local log. `FULL` survives power loss and costs an fsync a commit; `NORMAL` survives kill -9."""
+    """
+    The local log, or Kafka where `[bus.kafka]` names servers.
+
+    Of the local log: `FULL` survives power loss and costs an fsync a commit; `NORMAL` survives kill -9.
+    """
 
     synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
     max_bytes: int = 20 * 1024**3
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+
+    @property
+    def survives_power_loss(self) -> bool:
+        """Whether what was accepted survives the loss of power of one machine."""
+        return self.kafka.durable if self.kafka.servers else self.synchronous == "FULL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +78,8 @@ class Settings:
     """Everything that can be set. The defaults run the whole system on one machine, on loopback."""
 
     data: Path = Path("driftwheel-data")
-    metrics_port: int = 0  # of a process with workers; 0 is none, and `up` gives each its own
+    metrics_port: int = 0  # of a process with workers or jobs; 0 is none, and `up` gives each its own
+    metrics_host: str = "127.0.0.1"  # containers listen on 0.0.0.0: nothing of a user is in the metrics
     collector: CollectorSettings = field(default_factory=CollectorSettings)
     bus: BusSettings = field(default_factory=BusSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
@@ -102,13 +116,25 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 
 def _put(table: dict[str, Any], variable: str, value: str) -> None:
-    *sections, last = variable.removeprefix(PREFIX).lower().split("__")
+    *sections, last = variable.removeprefix(PREFIX).removesuffix(OF_FILE).lower().split("__")
     for section in sections:
         table = table.setdefault(section, {})
+    if variable.endswith(OF_FILE):
+        table[last] = _secret(variable, value)
+        return
     try:
         table[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         table[last] = value  # bare words need no quotes in a variable
+
+
+def _secret(variable: str, path: str) -> Any:
+    """What the file at *path* holds: a TOML table where it is one, else its text, so that a password of digits stays one."""
+    try:
+        text = Path(path).read_text("utf-8").strip()
+    except OSError as missing:
+        raise ConfigError(f"{variable}: {path} cannot be read ({missing.strerror})") from missing
+    return tomllib.loads(f"value = {text}")["value"] if text.startswith("{") else text
 
 
 def _build(kind: Any, value: Any, path: str) -> Any:  # noqa: PLR0911  one line a kind of type

@@ -97,12 +97,13 @@ class Supervisor:
             collector_port=collector_port,
             store_port=store_port,
             store_password=self.settings.store.password or _password(data),
-            metrics_ports={name: free_port() for name in self.processes if name in ("workers", "detection", "enrich")},
+            metrics_ports={name: free_port() for name in self.processes if name not in ("store", "collector")},
         )
         write_running(data, self.running)
         self.children = [Child(name, roles) for name, roles in self.processes.items()]
         await self._up([child for child in self.children if child.name == "store"], store_port)
         await self._once("admin", "migrate")
+        await self._once("admin", "topics", "apply")
         await self._up([child for child in self.children if child.name != "store"], collector_port)
         return self.running
 

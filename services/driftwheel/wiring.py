@@ -7,18 +7,24 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
 
 from driftwheel import signals as signal_table
+from driftwheel.bus import Bus
 from driftwheel.bus.local import LocalBus, LocalSettings
 from driftwheel.config import Settings
 from driftwheel.errors import ConfigError
 from driftwheel.pipeline import Worker, meters
+from driftwheel.pipeline.carrier import Outside
 from driftwheel.pipeline.detection import Detection
+from driftwheel.pipeline.health import Health
 from driftwheel.pipeline.joiner import Joiner
 from driftwheel.pipeline.local import Shell
+from driftwheel.pipeline.patience import Patience
 from driftwheel.pipeline.signals import Signals
 from driftwheel.pipeline.triggers import Triggers
 from driftwheel.signals import Signal
@@ -26,10 +32,16 @@ from driftwheel.store.clickhouse import ClickHouse
 from driftwheel_schemas import topics
 from driftwheel_schemas.topics import OBSERVATIONS, TRIGGERS, VERDICTS
 
+if TYPE_CHECKING:
+    from driftwheel.pipeline.faust_shell import FaustShell
+
 log = logging.getLogger(__name__)
 
 WORKERS = ("signals", "feedback", "detection", "triggers", "enrich")
 ROLES = ("store", "collector", *WORKERS, "jobs")
+
+
+GONE_AFTER_S = 10.0
 
 
 def clock() -> datetime:
@@ -38,11 +50,18 @@ def clock() -> datetime:
 
 
 @contextlib.asynccontextmanager
-async def open_bus(settings: Settings) -> AsyncIterator[LocalBus]:
-    """The bus with every topic in place."""
-    bus = LocalBus(settings.data / "bus", LocalSettings(synchronous=settings.bus.synchronous, max_bytes=settings.bus.max_bytes))
+async def open_bus(settings: Settings) -> AsyncIterator[Bus]:
+    """The bus: the local log with every topic in place, or Kafka, whose topics `driftwheel admin topics apply` makes."""
+    bus: Bus
+    if settings.bus.kafka.servers:
+        from driftwheel.bus.kafka import KafkaBus
+
+        bus = KafkaBus(settings.bus.kafka)
+    else:
+        bus = LocalBus(settings.data / "bus", LocalSettings(synchronous=settings.bus.synchronous, max_bytes=settings.bus.max_bytes))
     try:
-        await bus.ensure(list(topics().values()))
+        if isinstance(bus, LocalBus):
+            await bus.ensure(list(topics().values()))
         yield bus
     finally:
         await bus.close()
@@ -96,26 +115,35 @@ def run_roles(roles: Sequence[str], settings: Settings, *, parent_pid: int = 0) 
         case "store":
             _run_store(settings)
         case "collector":
-            asyncio.run(_until_stopped(lambda stop: run_collector(settings, stop)))
+            _run(lambda stop: run_collector(settings, stop))
         case "jobs":
-            asyncio.run(_until_stopped(lambda stop: run_jobs(settings, stop)))
+            _run(lambda stop: run_jobs(settings, stop))
         case _:
-            asyncio.run(_until_stopped(lambda stop: run_workers(roles, settings, stop)))
+            _run(lambda stop: run_workers(roles, settings, stop))
 
 
 async def run_workers(roles: Sequence[str], settings: Settings, stop: asyncio.Event) -> None:
     """Run the workers of *roles* until *stop*; the first error ends all, and the supervisor starts them again."""
     async with open_bus(settings) as bus:
-        counts = {topic: await bus.partitions(topic) for topic in (OBSERVATIONS, VERDICTS, TRIGGERS)}
-        store = open_store(settings)
-        workers = {role: worker_of(role, settings, counts.__getitem__) for role in roles}
-        shells = {role: Shell(worker, bus, store, clock=clock, settings=settings.shell) for role, worker in workers.items()}
-        if settings.metrics_port:
-            meters.serve({role: shell.health for role, shell in shells.items()}, settings.metrics_port)
-        async with asyncio.TaskGroup() as group:
-            for role, shell in shells.items():
-                group.create_task(shell.run(stop), name=role)
-            group.create_task(_retain(bus, stop), name="retention")
+        patience = Patience("workers", for_s=settings.shell.retry_for_s, gave_up=stop.is_set)
+        counts = {topic: await patience(partial(bus.partitions, topic)) for topic in (OBSERVATIONS, VERDICTS, TRIGGERS)}
+        outside = Outside(bus, open_store(settings), clock)
+        shells = {role: shell_of(worker_of(role, settings, counts.__getitem__), outside, settings) for role in roles}
+        with _metrics({role: shell.health for role, shell in shells.items()}, settings):
+            async with asyncio.TaskGroup() as group:
+                for role, shell in shells.items():
+                    group.create_task(shell.run(stop), name=role)
+                if isinstance(bus, LocalBus):
+                    group.create_task(_retain(bus, stop), name="retention")
+
+
+def shell_of(worker: Worker, outside: Outside, settings: Settings) -> "Shell | FaustShell":
+    """The shell that runs *worker*: Faust on Kafka, our own on the local log."""
+    if not settings.bus.kafka.servers:
+        return Shell(worker, outside, settings.shell)
+    from driftwheel.pipeline.faust_shell import FaustShell
+
+    return FaustShell(worker, outside, settings.bus.kafka, settings.shell)
 
 
 async def run_jobs(settings: Settings, stop: asyncio.Event) -> None:
@@ -123,9 +151,24 @@ async def run_jobs(settings: Settings, stop: asyncio.Event) -> None:
     from driftwheel.jobs import launchers
     from driftwheel.jobs.service import Jobs, Place
 
+    health = Health()
     async with open_bus(settings) as bus:
         place = Place(data=settings.data, settings=settings.jobs, clock=clock)
-        await Jobs(bus, open_store(settings), launchers.load("local"), place).run(stop)
+        with _metrics({"jobs": health}, settings):
+            await Jobs(bus, open_store(settings), launchers.load("local"), place, health).run(stop)
+
+
+@contextlib.contextmanager
+def _metrics(roles: Mapping[str, Health], settings: Settings) -> Iterator[None]:
+    """Serve how *roles* do, where a port is set for it."""
+    if not settings.metrics_port:
+        yield
+        return
+    end = meters.serve(roles, settings.metrics_host, settings.metrics_port)
+    try:
+        yield
+    finally:
+        end()
 
 
 def _run_store(settings: Settings) -> None:
@@ -141,13 +184,30 @@ async def run_collector(settings: Settings, stop: asyncio.Event) -> None:
     from driftwheel.collector.serve import calm_garbage, listen, serve
     from driftwheel.jobs.service import champion
 
-    collector = replace(settings.collector, survives_power_loss=settings.bus.synchronous == "FULL")
+    collector = replace(settings.collector, survives_power_loss=settings.bus.survives_power_loss)
     store = open_store(settings)
     calm_garbage()
     with listen(collector) as where:
         async with open_bus(settings) as bus:
             app = create_app(bus, collector, clock=clock, champions=lambda tenant, app: champion(store, tenant, app))
             await serve(app, collector, stop, where)
+
+
+def _run(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run *work* to its end in a loop of its own. After an error the process is gone in ten seconds, whatever still hangs."""
+    import uvloop
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            try:
+                runner.run(_until_stopped(work))
+            except BaseException:
+                last = threading.Timer(GONE_AFTER_S, os._exit, (1,))
+                last.daemon = True
+                last.start()
+                raise
+    finally:
+        logging.shutdown()
 
 
 async def _until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:

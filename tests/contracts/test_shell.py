@@ -10,7 +10,8 @@ import pytest
 from driftwheel.bus import Claim, Outgoing
 from driftwheel.pipeline import Answer, Batch, Outcome, Question
 from driftwheel.pipeline.admission import acks_of
-from driftwheel.pipeline.local import AT_ONCE, Shell, ShellSettings
+from driftwheel.pipeline.carrier import Outside, ShellSettings
+from driftwheel.pipeline.local import AT_ONCE, Shell
 from driftwheel.store import Row
 from driftwheel.testing_bus import MemoryBus
 from driftwheel_schemas.topics import INFERENCES, topics
@@ -31,8 +32,8 @@ class Notes:
     def seeds(self, claim: Claim, partitions: int) -> Sequence[Question]:
         return []
 
-    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> int | None:
-        return None
+    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> None:
+        pass
 
     def revoked(self, claim: Claim) -> None:
         """Nothing is known of it."""
@@ -71,7 +72,7 @@ def test_a_batch_ends_at_its_records_and_at_its_bytes(count: int, size: int, lea
         await bus.ensure([TOPIC])
         await bus.append([Outgoing(TOPIC.name, b"x" * size, partition=n % TOPIC.partitions) for n in range(count)])
         worker = Notes(count, stop)
-        await Shell(worker, bus, Nothing(), clock=lambda: NOW, settings=ShellSettings(linger_s=0.02, tick_s=0.02)).run(stop)
+        await Shell(worker, Outside(bus, Nothing(), lambda: NOW), ShellSettings(linger_s=0.02, tick_s=0.02)).run(stop)
         return worker.batches, sum((await bus.lag("notes", TOPIC.name)).values())
 
     batches, left = asyncio.run(run())

@@ -40,7 +40,7 @@ def options(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    for chatty in ("urllib3", "httpx", "asyncio", "filelock", "sentence_transformers"):
+    for chatty in ("urllib3", "httpx", "asyncio", "filelock", "sentence_transformers", "faust", "mode", "aiokafka"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     context.obj = Context(config, dict(os.environ))
 

@@ -21,6 +21,7 @@ from driftwheel.jobs.promote import Champion, champion_of
 from driftwheel.jobs.runner import run_job
 from driftwheel.jobs.settings import JobSettings
 from driftwheel.pipeline.envelope import open_envelopes, pack
+from driftwheel.pipeline.health import Health
 from driftwheel.pipeline.patience import Patience
 from driftwheel.store import Row, Store
 from driftwheel_schemas import Job, Promotion, Trigger
@@ -60,7 +61,8 @@ class Jobs:
     A trigger is acked at the end of its job, so a job that was cut off goes on where it was at the next start.
     """
 
-    def __init__(self, bus: Bus, store: Store, launcher: Launcher, place: Place) -> None:
+    def __init__(self, bus: Bus, store: Store, launcher: Launcher, place: Place, health: Health | None = None) -> None:
+        self._health = health or Health()
         self._bus, self._store, self._place = bus, store, place
         self._patience = Patience("jobs")
         self._stopping = asyncio.Event()
@@ -86,6 +88,8 @@ class Jobs:
         try:
             while not stop.is_set():
                 records = await self._patience(partial(consumer.poll, max_records=100, timeout_s=0.5))
+                self._health.alive()
+                self._health.ready = True
                 todo += [one for record in records for one in await self._open(record)]
                 if running and running.done():
                     await running

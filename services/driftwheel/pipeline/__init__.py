@@ -2,8 +2,8 @@
 The workers: a pure core each, and the shells that run them.
 
 A core gets values and returns values. What it must know of the store it asks as named questions, what it wants done
-it returns as an `Outcome`; the shell (`local.py` here, Faust on Kafka) asks, inserts, publishes and acks, always in
-this order (docs/architecture.md). Time comes in with the batch; no core reads a clock.
+it returns as an `Outcome`; the shell (`local.py`, or `faust_shell.py` on Kafka) asks, inserts, publishes and acks, always
+in this order (docs/architecture.md). Time comes in with the batch; no core reads a clock.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -117,8 +117,8 @@ class Worker(Protocol):
         """What to ask before the first record of *claim*, one of *partitions*."""
         ...
 
-    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> int | None:
-        """Take over *claim*. Returns the offset to start from, or None for the committed one."""
+    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> None:
+        """Take over *claim*; its records come from the committed offset on."""
         ...
 
     def revoked(self, claim: Claim) -> None:

@@ -101,7 +101,7 @@ class Detection:
     def seeds(self, claim: Claim, partitions: int) -> Sequence[Question]:  # noqa: ARG002  states are stored by partition
         return [Question("detector_state", {"partition": claim.partition})]
 
-    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> int | None:
+    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> None:
         """Start from the committed offset: snapshots are stored before it is, and each series skips what its own holds."""
         parts = {(row["series"], row["part"]): row for row in answers[0]}
         partition = _Partition()
@@ -114,7 +114,6 @@ class Detection:
                     self._unreadable += 1
         self._partitions[claim] = partition
         self._idle = 0
-        return None
 
     def revoked(self, claim: Claim) -> None:
         self._partitions.pop(claim, None)

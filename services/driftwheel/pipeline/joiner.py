@@ -83,13 +83,12 @@ class Joiner:
         unmatched = {"partition": claim.partition, "partitions": partitions, "limit": self.settings.max_waiting, "horizon_s": horizon_s}
         return [*self._ledgers.seeds(claim, partitions), Question("unmatched_feedback", unmatched)]
 
-    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> int | None:
+    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> None:
         self._ledgers.assigned(claim, answers[0])
         self._matched.seed((row["id"], 0) for row in reversed(answers[0]) if row["matched"])
         for row in reversed(answers[1]):
             event = msgspec.convert({key: value for key, value in row.items() if value is not None}, Feedback, strict=False)
             self._waiting[event.id] = _Waiting(event, row, claim.partition, event.at, self.settings.retry_first)
-        return None
 
     def revoked(self, claim: Claim) -> None:
         self._ledgers.revoked(claim)

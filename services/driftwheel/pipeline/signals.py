@@ -87,9 +87,8 @@ class Signals:
     def seeds(self, claim: Claim, partitions: int) -> Sequence[Question]:
         return self._ledgers.seeds(claim, partitions)
 
-    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> int | None:
+    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> None:
         self._ledgers.assigned(claim, answers[0])
-        return None
 
     def revoked(self, claim: Claim) -> None:
         self._ledgers.revoked(claim)

@@ -31,9 +31,8 @@ class Triggers:
     def seeds(self, claim: Claim, partitions: int) -> Sequence[Question]:  # noqa: ARG002  one history for all partitions
         return [Question("fired_triggers", {"limit": HISTORY})]
 
-    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> int | None:  # noqa: ARG002
+    def assigned(self, claim: Claim, answers: Sequence[Answer]) -> None:  # noqa: ARG002
         self._remember(msgspec.convert(row, Fired) for row in reversed(answers[0]))
-        return None
 
     def revoked(self, claim: Claim) -> None:
         """The history holds for every partition; nothing to forget."""
