@@ -33,7 +33,8 @@ from starlette.responses import Response
 from driftwheel.bus import Bus
 from driftwheel.collector import CollectorSettings
 from driftwheel.collector.app import create_app
-from driftwheel.collector.serve import calm_garbage, serving
+from driftwheel.collector.serve import serving
+from driftwheel.garbage import calm_garbage
 from driftwheel.testing_bus import MemoryBus
 from driftwheel_schemas import new_id, topics
 

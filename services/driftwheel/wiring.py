@@ -18,6 +18,7 @@ from driftwheel.bus import Bus
 from driftwheel.bus.local import LocalBus, LocalSettings
 from driftwheel.config import Settings
 from driftwheel.errors import ConfigError
+from driftwheel.garbage import calm_garbage
 from driftwheel.pipeline import Worker, meters
 from driftwheel.pipeline.carrier import Outside
 from driftwheel.pipeline.detection import Detection
@@ -181,12 +182,11 @@ def _run_store(settings: Settings) -> None:
 async def run_collector(settings: Settings, stop: asyncio.Event) -> None:
     """Serve the collector until *stop*; requests under way are finished."""
     from driftwheel.collector.app import create_app
-    from driftwheel.collector.serve import calm_garbage, listen, serve
+    from driftwheel.collector.serve import listen, serve
     from driftwheel.jobs.service import champion
 
     collector = replace(settings.collector, survives_power_loss=settings.bus.survives_power_loss)
     store = open_store(settings)
-    calm_garbage()
     with listen(collector) as where:
         async with open_bus(settings) as bus:
             app = create_app(bus, collector, clock=clock, champions=lambda tenant, app: champion(store, tenant, app))
@@ -197,6 +197,7 @@ def _run(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run *work* to its end in a loop of its own. After an error the process is gone in ten seconds, whatever still hangs."""
     import uvloop
 
+    calm_garbage()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:

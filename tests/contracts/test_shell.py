@@ -10,8 +10,8 @@ import pytest
 from driftwheel.bus import Claim, Outgoing
 from driftwheel.pipeline import Answer, Batch, Outcome, Question
 from driftwheel.pipeline.admission import acks_of
-from driftwheel.pipeline.carrier import Outside, ShellSettings
-from driftwheel.pipeline.local import AT_ONCE, Shell
+from driftwheel.pipeline.carrier import AT_ONCE, Outside, ShellSettings
+from driftwheel.pipeline.local import Shell
 from driftwheel.store import Row
 from driftwheel.testing_bus import MemoryBus
 from driftwheel_schemas.topics import INFERENCES, topics

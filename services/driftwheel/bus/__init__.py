@@ -1,7 +1,7 @@
 """
 The bus: topics of partitions, an append-only log each, read by groups that commit how far they came.
 
-This is the port. `local.py` keeps the log in SQLite on one machine; `kafka.py` will speak to Apache Kafka.
+This is the port. `local.py` keeps the log in SQLite on one machine; `kafka.py` speaks to Apache Kafka.
 `tests/contracts/test_bus.py` is the contract that every implementation passes.
 """
 
@@ -104,8 +104,8 @@ class Bus(Protocol):
         Append *records*, all of one topic; the partition and offset of each once all are durable (docs/architecture.md).
 
         A record with a key and no partition goes to `partition_of(key, n)`; one without a key to any. The order of
-        records in one call is kept within a partition. Raises `BusFull` or `Busy` (nothing of the call is kept, or all:
-        it may be sent again), `ConfigError` for an unknown topic.
+        records in one call is kept within a partition. Raises `BusFull` or `Busy` (nothing of the call may have landed, or
+        some of it: it may be sent again, since identity is the event id), `ConfigError` for an unknown topic.
         """
         ...
 

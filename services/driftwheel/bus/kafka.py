@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from driftwheel.bus import Consumer, Outgoing
 from driftwheel.bus._kafka_consumer import KafkaConsumer
 from driftwheel.bus.kafka_client import KafkaSettings, client_options, group_id
-from driftwheel.bus.kafka_topics import apply, partitions_of, plan, read
+from driftwheel.bus.kafka_topics import Step, apply, partitions_of, plan, read
 from driftwheel.errors import Busy, ConfigError
 from driftwheel_schemas import partition_of
 from driftwheel_schemas.topics import Topic
@@ -47,13 +47,22 @@ class KafkaBus:
 
     async def ensure(self, topics: Sequence[Topic]) -> None:
         """Create what is missing of *topics*. Raises `ConfigError` for a topic that has other partitions."""
+        steps = await self.plan(topics)
+        if wrong := [step for step in steps if step.kind in {"partitions", "fewer-partitions"}]:
+            raise ConfigError(f"{wrong[0]}; every event would get another place: `driftwheel admin topics apply --accept-rekey` adds them")
         async with self.admin() as admin:
-            steps = plan(topics, await read(admin, topics), replication=self.settings.replication)
-            if wrong := [step for step in steps if step.kind in {"partitions", "fewer-partitions"}]:
-                raise ConfigError(
-                    f"{wrong[0]}; every event would get another place: `driftwheel admin topics apply --accept-rekey` adds them"
-                )
             await apply(admin, [step for step in steps if step.kind == "create"])
+
+    async def plan(self, topics: Sequence[Topic]) -> list[Step]:
+        """What differs between *topics* and the cluster."""
+        async with self.admin() as admin:
+            return plan(topics, await read(admin, topics), replication=self.settings.replication)
+
+    async def apply(self, steps: Sequence[Step], *, accept_rekey: bool = False) -> list[Step]:
+        """Do *steps*; those that were done. Raises `ConfigError` for more partitions without *accept_rekey*."""
+        self._counts = {}
+        async with self.admin() as admin:
+            return await apply(admin, steps, accept_rekey=accept_rekey)
 
     async def partitions(self, topic: str) -> int:
         """How many partitions *topic* has. Raises `ConfigError` for an unknown topic, naming the known ones."""

@@ -3,18 +3,12 @@
 import asyncio
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from driftwheel.cli.context import console, of, store_of
-from driftwheel.config import Settings
 from driftwheel_schemas import topics as known_topics
-
-if TYPE_CHECKING:
-    from aiokafka.admin import AIOKafkaAdminClient
-
-    from driftwheel.bus.kafka_topics import Step
 
 topics = typer.Typer(no_args_is_help=True, help="The topics of topics.toml, and the cluster's.")
 admin = typer.Typer(no_args_is_help=True, help="The schema of the store, the topics, and keys.")
@@ -46,8 +40,17 @@ def list_() -> None:
 @topics.command()
 def check(context: typer.Context) -> None:
     """What differs between topics.toml and the cluster. Exit code 1 when something does."""
-    steps = asyncio.run(_differences(of(context).settings()))
-    console.print("\n".join(map(str, steps)) or "the cluster is as topics.toml says", markup=False, soft_wrap=True)
+    settings = of(context).settings()
+
+    async def act() -> list[str]:
+        async with open_bus(settings) as bus:
+            return [str(step) for step in await bus.plan(list(known_topics().values()))] if isinstance(bus, KafkaBus) else []
+
+    from driftwheel.bus.kafka import KafkaBus
+    from driftwheel.wiring import open_bus
+
+    steps = asyncio.run(act())
+    console.print("\n".join(steps) or "the bus is as topics.toml says", markup=False, soft_wrap=True)
     if steps:
         raise typer.Exit(1)
 
@@ -59,56 +62,21 @@ def apply(
         bool, typer.Option("--accept-rekey", help="Add partitions, though every event and every series gets another place.")
     ] = False,
 ) -> None:
-    """Make the cluster as topics.toml says. What is as it should be stays; nothing is ever deleted."""
+    """Make the bus as topics.toml says. What is as it should be stays; nothing is ever deleted."""
     settings = of(context).settings()
 
-    async def act() -> tuple[list[str], list[str]]:
-        from driftwheel.bus import kafka_topics
-        from driftwheel.bus.kafka import KafkaBus
+    async def act() -> list[str]:
+        async with open_bus(settings) as bus:
+            if not isinstance(bus, KafkaBus):
+                return []  # the local log has every topic as soon as it is opened
+            steps = await bus.plan(list(known_topics().values()))
+            done = await bus.apply(steps, accept_rekey=accept_rekey)
+            return [f"{'mended' if step in done else 'left as it is'}: {step}" for step in steps]
 
-        bus = KafkaBus(settings.bus.kafka)
-        try:
-            async with bus.admin() as admin:
-                steps = await _plan(admin, settings)
-                done = await kafka_topics.apply(admin, steps, accept_rekey=accept_rekey)
-                return [str(step) for step in done], [str(step) for step in steps if step not in done]
-        finally:
-            await bus.close()
-
-    if not settings.bus.kafka.servers:
-        asyncio.run(_ensure_local(settings))
-        return
-    done, left = asyncio.run(act())
-    console.print("\n".join(f"mended: {step}" for step in done) or "nothing to do", markup=False, soft_wrap=True)
-    for step in left:
-        console.print(f"left as it is: {step}", markup=False, soft_wrap=True)
-
-
-async def _ensure_local(settings: Settings) -> None:
+    from driftwheel.bus.kafka import KafkaBus
     from driftwheel.wiring import open_bus
 
-    async with open_bus(settings):
-        console.print("the local log has every topic")
-
-
-async def _differences(settings: Settings) -> "list[Step]":
-    from driftwheel.bus.kafka import KafkaBus
-
-    if not settings.bus.kafka.servers:
-        return []
-    bus = KafkaBus(settings.bus.kafka)
-    try:
-        async with bus.admin() as admin:
-            return await _plan(admin, settings)
-    finally:
-        await bus.close()
-
-
-async def _plan(admin: "AIOKafkaAdminClient", settings: Settings) -> "list[Step]":
-    from driftwheel.bus import kafka_topics
-
-    wanted = list(known_topics().values())
-    return kafka_topics.plan(wanted, await kafka_topics.read(admin, wanted), replication=settings.bus.kafka.replication)
+    console.print("\n".join(asyncio.run(act())) or "nothing to do", markup=False, soft_wrap=True)
 
 
 @admin.command()

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import gc
 import socket
 
 import uvicorn
@@ -10,6 +9,7 @@ from fastapi import FastAPI
 
 from driftwheel.collector.settings import CollectorSettings
 from driftwheel.errors import ConfigError, InUse
+from driftwheel.garbage import calm_garbage
 
 
 def listen(settings: CollectorSettings) -> socket.socket:
@@ -61,16 +61,6 @@ async def serve(app: FastAPI, settings: CollectorSettings, stop: asyncio.Event, 
     server.should_exit = True
     stopping.cancel()
     await serving_on
-
-
-def calm_garbage() -> None:
-    """
-    Look for garbage cycles less often: events have none, and the default (each 700 objects) took a fifth of the CPU.
-
-    For the whole process, so only where it is the collector's own.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def serving(app: FastAPI, settings: CollectorSettings) -> uvicorn.Server:

@@ -8,14 +8,11 @@ from functools import partial
 
 from driftwheel.bus import Claim, Consumer, Record
 from driftwheel.pipeline import Worker
-from driftwheel.pipeline.carrier import Carrier, Outside, ShellSettings
+from driftwheel.pipeline.carrier import AT_ONCE, Carrier, Outside, ShellSettings
 from driftwheel.pipeline.envelope import MAX_BYTES
 from driftwheel.pipeline.health import Health
 
 log = logging.getLogger(__name__)
-
-AT_ONCE = 32
-"""Records read at a time while they may be big: a batch exceeds its `max_bytes` by 28 MiB (of 900 KiB each) then."""
 
 
 class Shell:

@@ -104,7 +104,7 @@ class Signals:
         measured = [one for one, _ in fresh] + [self._measure(placed) for placed in admission.repeated]
         return Outcome(
             inserts=[
-                Insert("payloads", [_payload(one.placed) for one, _ in fresh]),
+                Insert("payloads", [_payload(one.placed) for one, _ in fresh if one.placed.event.prompt or one.placed.event.response]),
                 Insert("aliases", [row for one, _ in fresh for row in _aliases(one.placed)]),
                 Insert("inferences", [_row(one, digest) for one, digest in fresh]),
             ],

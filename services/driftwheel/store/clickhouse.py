@@ -20,6 +20,9 @@ REVISED = frozenset({"feedback", "verdicts", "triggers", "jobs", "detector_state
 AGAIN = frozenset({159, 202, 203, 209, 210, 241, 243, 252, 279, 473})
 """Codes that pass: timeouts, too many queries, no memory or disk, sockets, too many parts, all connections tried, deadlock."""
 
+AT_ONCE = 5_000
+"""Ids asked about in one statement: 5,000 take 0.05 s over 60,000 rows, 25,000 took 11 s (the Bloom filter is tried id by id)."""
+
 READABLE: Mapping[str, int | str] = {
     "date_time_output_format": "iso",
     "output_format_json_quote_64bit_integers": 0,
@@ -63,12 +66,13 @@ class ClickHouse:
 
     def missing(self, table: str, rows: Sequence[Row]) -> list[Row]:
         revised = table in REVISED
+        revision = "revision" if revised else "0 AS revision"
+        sql = f"SELECT toString(id) AS id, {revision} FROM {DATABASE}.{table} WHERE id IN {{ids:Array(String)}}"
+        ids = sorted({str(row["id"]) for row in rows})
         stored = {
             (row["id"], row["revision"])
-            for row in self.query(
-                f"SELECT toString(id) AS id, {'revision' if revised else '0 AS revision'} FROM {DATABASE}.{table} WHERE id IN {{ids:Array(String)}}",
-                {"ids": sorted({str(row["id"]) for row in rows})},
-            )
+            for start in range(0, len(ids), AT_ONCE)
+            for row in self.query(sql, {"ids": ids[start : start + AT_ONCE]})
         }
         return [row for row in rows if (str(row["id"]), row["revision"] if revised else 0) not in stored]
 
