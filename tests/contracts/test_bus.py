@@ -38,12 +38,12 @@ def local(folder: Path) -> Opener:
 
 
 def kafka(broker: Broker) -> Opener:
-    """A bus on the run's Kafka, whose groups are this test's own."""
-    prefix = f"test-{uuid4().hex}-"
+    """A bus on the run's Kafka, whose topics and groups are this test's own."""
+    namespace = f"test-{uuid4().hex}."
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Bus]:
-        bus = KafkaBus(KafkaSettings(servers=broker.servers, prefix=prefix, session_timeout_s=6), silence_s=3.0)
+        bus = KafkaBus(KafkaSettings(servers=broker.servers, namespace=namespace, session_timeout_s=6), silence_s=3.0)
         try:
             yield bus
         finally:

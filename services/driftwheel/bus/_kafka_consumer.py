@@ -59,7 +59,7 @@ class KafkaConsumer:
             max_partition_fetch_bytes=4 * 1024**2,
             fetch_max_wait_ms=100,
         )
-        self._topics = list(topics)
+        self._settings, self._topics = settings, [settings.physical(topic) for topic in topics]
         self._fetching: asyncio.Task[Fetched] | None = None
 
     async def start(self) -> None:
@@ -80,7 +80,7 @@ class KafkaConsumer:
                 self._follow()
                 return []
             if found or time.monotonic() >= end:
-                return [record_of(one) for records in found.values() for one in records]
+                return [record_of(one, self._settings) for records in found.values() for one in records]
 
     def owned(self) -> frozenset[Claim]:
         """The partitions that this member owns since its last `poll`."""
@@ -91,13 +91,13 @@ class KafkaConsumer:
         if self._fetching:  # of a poll that was cut off
             self._unread(await self._fetch(0, 1))
         try:
-            self._consumer.seek(TopicPartition(claim.topic, claim.partition), offset)
+            self._consumer.seek(self._place(claim), offset)
         except IllegalStateError as lost:
             raise self._lost(claim) from lost
 
     async def committed(self, claim: Claim) -> int:
         """The offset to be read next after a restart: 0, or the oldest kept, when nothing was committed."""
-        where = TopicPartition(claim.topic, claim.partition)
+        where = self._place(claim)
         begins: dict[TopicPartition, int] = await _in_words(self._consumer.beginning_offsets([where]))
         return max(await _in_words(self._consumer.committed(where)) or 0, begins[where])
 
@@ -106,7 +106,7 @@ class KafkaConsumer:
         if claim not in self._owned:
             raise self._lost(claim)
         try:
-            await self._consumer.commit({TopicPartition(claim.topic, claim.partition): offset})
+            await self._consumer.commit({self._place(claim): offset})
         except (CommitFailedError, IllegalStateError) as lost:
             raise self._lost(claim) from lost
         except KafkaError as away:
@@ -139,7 +139,7 @@ class KafkaConsumer:
             self._listener.moved.clear()
             self._owned = frozenset()
             return True
-        self._owned = frozenset(Claim(one.topic, one.partition) for one in self._consumer.assignment())
+        self._owned = frozenset(Claim(self._settings.logical(one.topic), one.partition) for one in self._consumer.assignment())
         return False
 
     def _unread(self, found: Fetched) -> None:
@@ -148,14 +148,17 @@ class KafkaConsumer:
             if where in self._consumer.assignment():
                 self._consumer.seek(where, records[0].offset)
 
+    def _place(self, claim: Claim) -> TopicPartition:
+        return TopicPartition(self._settings.physical(claim.topic), claim.partition)
+
     def _lost(self, claim: Claim) -> NotOwner:
         return NotOwner(f"{claim.topic}[{claim.partition}] of group {self._group} belongs to another member")
 
 
-def record_of(one: ConsumerRecord) -> Record:
+def record_of(one: ConsumerRecord, settings: KafkaSettings) -> Record:
     """A record as Kafka gives it, as we know it: a tombstone is an empty value, a missing key the empty one."""
     return Record(
-        topic=one.topic,
+        topic=settings.logical(one.topic),
         partition=one.partition,
         offset=one.offset,
         key=(one.key or b"").decode("utf-8", "replace"),

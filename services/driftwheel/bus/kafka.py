@@ -8,6 +8,7 @@ fails may have landed in part: it is sent again, and identity is the event id (d
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -56,7 +57,8 @@ class KafkaBus:
     async def plan(self, topics: Sequence[Topic]) -> list[Step]:
         """What differs between *topics* and the cluster."""
         async with self.admin() as admin:
-            return plan(topics, await read(admin, topics), replication=self.settings.replication)
+            wanted = [replace(topic, name=self.settings.physical(topic.name)) for topic in topics]
+            return plan(wanted, await read(admin, wanted), replication=self.settings.replication, namespace=self.settings.namespace)
 
     async def apply(self, steps: Sequence[Step], *, accept_rekey: bool = False) -> list[Step]:
         """Do *steps*; those that were done. Raises `ConfigError` for more partitions without *accept_rekey*."""
@@ -66,28 +68,27 @@ class KafkaBus:
 
     async def partitions(self, topic: str) -> int:
         """How many partitions *topic* has. Raises `ConfigError` for an unknown topic, naming the known ones."""
-        if topic not in self._counts:
+        name = self.settings.physical(topic)
+        if name not in self._counts:
             async with self.admin() as admin:
                 self._counts = await partitions_of(admin)
-            if topic not in self._counts:
+            if name not in self._counts:
                 known = ", ".join(sorted(name for name in self._counts if not name.startswith("__"))) or "none yet"
                 raise ConfigError(
-                    f"no topic called {topic!r} on {self.settings.servers}; known: {known}. Run `driftwheel admin topics apply`"
+                    f"no topic called {name!r} on {self.settings.servers}; known: {known}. Run `driftwheel admin topics apply`"
                 )
-        return self._counts[topic]
+        return self._counts[name]
 
     async def append(self, records: Sequence[Outgoing]) -> list[tuple[int, int]]:
         """Append *records*, all of one topic: the partition and offset of each, once all are durable."""
         if not records:
             return []
         count = await self.partitions(records[0].topic)
-        placed = [_place(one, count) for one in records]
+        placed, name = [_place(one, count) for one in records], self.settings.physical(records[0].topic)
         producer = await self._producing()
         try:
             sent = [
-                await producer.send(
-                    one.topic, one.value, key=one.key.encode() or None, partition=partition, headers=list(one.headers.items())
-                )
+                await producer.send(name, one.value, key=one.key.encode() or None, partition=partition, headers=list(one.headers.items()))
                 for one, partition in zip(records, placed, strict=True)
             ]
             await asyncio.wait(sent)  # not gather: a caller that gives up must not cancel what others share
@@ -109,13 +110,13 @@ class KafkaBus:
 
     async def ends(self, topic: str) -> dict[int, int]:
         """For each partition the offset that the next record will get."""
-        wanted = [TopicPartition(topic, partition) for partition in range(await self.partitions(topic))]
+        wanted = await self._places(topic)
         reader = await self._reading()
         return {where.partition: end for where, end in (await _asked(reader.end_offsets(wanted))).items()}
 
     async def begins(self, topic: str) -> dict[int, int]:
         """For each partition the oldest offset that is kept."""
-        wanted = [TopicPartition(topic, partition) for partition in range(await self.partitions(topic))]
+        wanted = await self._places(topic)
         reader = await self._reading()
         return {where.partition: begin for where, begin in (await _asked(reader.beginning_offsets(wanted))).items()}
 
@@ -123,7 +124,11 @@ class KafkaBus:
         """For each partition how many records *group* has not committed yet."""
         async with self.admin() as admin:
             committed = await _asked(admin.list_consumer_group_offsets(group_id(self.settings, group)))
-        done = {where.partition: one.offset for where, one in committed.items() if where.topic == topic and one.offset >= 0}
+        done = {
+            where.partition: one.offset
+            for where, one in committed.items()
+            if where.topic == self.settings.physical(topic) and one.offset >= 0
+        }
         begins = await self.begins(topic)
         return {p: end - max(done.get(p, 0), begins[p]) for p, end in (await self.ends(topic)).items()}
 
@@ -156,6 +161,9 @@ class KafkaBus:
             yield self._admin
         except KafkaError as away:
             raise Busy(f"Kafka at {self.settings.servers} does not answer: {away!r}") from away
+
+    async def _places(self, topic: str) -> list[TopicPartition]:
+        return [TopicPartition(self.settings.physical(topic), partition) for partition in range(await self.partitions(topic))]
 
     async def _producing(self) -> AIOKafkaProducer:
         async with self._open:

@@ -35,6 +35,8 @@ class KafkaSettings:
     cert: Path | None = None
     key: Path | None = None
     """Our own certificate and its key, where the brokers ask for one."""
+    namespace: str = ""
+    """What the names of topics and groups begin with, so that several installations can share a cluster: `staging.`"""
     prefix: str = "driftwheel-"
     """What consumer groups begin with: `driftwheel-signals`."""
     replication: int = 1
@@ -67,6 +69,14 @@ class KafkaSettings:
     def __repr__(self) -> str:
         return f"KafkaSettings(servers={self.servers!r}, security={self.security!r}, user={self.user!r})"  # never the password
 
+    def physical(self, topic: str) -> str:
+        """The name of *topic* on the cluster."""
+        return self.namespace + topic
+
+    def logical(self, name: str) -> str:
+        """Our name of the cluster's topic *name*."""
+        return name.removeprefix(self.namespace)
+
     @property
     def durable(self) -> bool:
         """Whether an accepted event survives the loss of power of one broker."""
@@ -75,7 +85,7 @@ class KafkaSettings:
 
 def group_id(settings: KafkaSettings, group: str) -> str:
     """The consumer group of a role as the cluster knows it."""
-    return settings.prefix + group
+    return settings.namespace + settings.prefix + group
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:

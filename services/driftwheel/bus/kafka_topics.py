@@ -5,6 +5,8 @@ Events are keyed down to their partition, so a topic with other partitions gives
 series another owner. Partitions are therefore added only when that is accepted in so many words.
 """
 
+import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -60,7 +62,7 @@ def settings_of(topic: Topic, replication: int) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": kept, "min.insync.replicas": "2" if replication >= 3 else "1"}
 
 
-def plan(topics: Sequence[Topic], found: Mapping[str, Found], *, replication: int) -> list[Step]:
+def plan(topics: Sequence[Topic], found: Mapping[str, Found], *, replication: int, namespace: str = "") -> list[Step]:
     """What differs between *topics* and what was *found*, in the order in which it is to be done. Pure."""
     steps = []
     for topic in topics:
@@ -80,7 +82,8 @@ def plan(topics: Sequence[Topic], found: Mapping[str, Found], *, replication: in
                     Step("config", topic.name, f"{name}={is_.settings.get(name)}", f"{name}={value}", topic, {**is_.made, **settings})
                 )
     known = {topic.name for topic in topics}
-    steps += [Step("unknown", name, "", "") for name in sorted(found.keys() - known) if name.startswith(OURS)]
+    ours = tuple(namespace + one for one in OURS)
+    steps += [Step("unknown", name, "", "") for name in sorted(found.keys() - known) if name.startswith(ours)]
     return steps
 
 
@@ -92,10 +95,11 @@ async def partitions_of(admin: AIOKafkaAdminClient) -> dict[str, int]:
 async def read(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> dict[str, Found]:
     """What the cluster has of *topics*, and whatever else carries our name."""
     wanted = {topic.name for topic in topics}
+    ours = re.compile("|".join(map(re.escape, OURS)))
     there = {
         one["topic"]: one
         for one in await admin.describe_topics()
-        if not one["error_code"] and (one["topic"] in wanted or one["topic"].startswith(OURS))
+        if not one["error_code"] and (one["topic"] in wanted or ours.search(one["topic"]))
     }
     if not there:
         return {}
@@ -135,7 +139,17 @@ async def apply(admin: AIOKafkaAdminClient, steps: Sequence[Step], *, accept_rek
             case _:
                 continue
         done.append(step)
+    await _seen(admin, {step.topic for step in done if step.kind == "create"})
     return done
+
+
+async def _seen(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """Until the broker tells of the new topics: some 50 ms after it has made them."""
+    for _ in range(200):
+        if names <= (await partitions_of(admin)).keys():
+            return
+        await asyncio.sleep(0.05)
+    raise ConfigError(f"{', '.join(sorted(names))}: created, but the cluster does not show them after 10 s; see the controller's log")
 
 
 async def _create(admin: AIOKafkaAdminClient, step: Step) -> None:

@@ -47,14 +47,14 @@ class FaustShell:
     """Runs one core on the partitions that its group gives it, until told to stop. Any error ends it: start it again."""
 
     def __init__(self, worker: Worker, outside: Outside, kafka: KafkaSettings, settings: ShellSettings | None = None) -> None:
-        self._worker, self._settings = worker, settings or ShellSettings()
+        self._worker, self._kafka, self._settings = worker, kafka, settings or ShellSettings()
         self._carrier = Carrier(worker, outside, self._settings, self._commit)
         self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
         self._open = False
         self._followed = 0
         self._app = app_of(group_id(kafka, worker.group), kafka)
-        topic = self._app.topic(*worker.topics, value_serializer="raw", key_serializer="raw", acks=False)
+        topic = self._app.topic(*map(kafka.physical, worker.topics), value_serializer="raw", key_serializer="raw", acks=False)
         self._app.agent(topic, name=worker.group, supervisor_strategy=CrashingSupervisor)(self._read)
         self._app.on_partitions_revoked.connect(self._hand_over)
         self._app.on_partitions_assigned.connect(self._take_over)
@@ -91,7 +91,9 @@ class FaustShell:
 
     async def _batch(self, messages: Sequence[Any]) -> None:
         """One batch. What was read before a rebalance is dropped: whoever has the partition now reads it again."""
-        if await self._follow() and (records := [record_of(message) for message in messages if message.generation_id == self._followed]):
+        if await self._follow() and (
+            records := [record_of(message, self._kafka) for message in messages if message.generation_id == self._followed]
+        ):
             await self._carrier.step(records)
 
     async def _tick(self) -> None:
@@ -105,7 +107,7 @@ class FaustShell:
         """Work on what this member owns since the last rebalance, everything seeded anew. False while one is under way."""
         while self._open and self._followed != (now := self._app.consumer_generation_id):
             await self._carrier.follow(())
-            await self._carrier.follow(Claim(one.topic, one.partition) for one in self._app.consumer.assignment())
+            await self._carrier.follow(Claim(self._kafka.logical(one.topic), one.partition) for one in self._app.consumer.assignment())
             self._followed = now
         return self._open
 
@@ -124,7 +126,7 @@ class FaustShell:
 
     async def _commit(self, claim: Claim, offset: int) -> None:
         """Faust's `Consumer.commit` knows only its own acks; the driver's is the one that takes an offset."""
-        committed = await self._app.consumer._commit({faust.types.TP(claim.topic, claim.partition): offset})  # noqa: SLF001
+        committed = await self._app.consumer._commit({faust.types.TP(self._kafka.physical(claim.topic), claim.partition): offset})  # noqa: SLF001
         if not committed:
             raise NotOwner(f"{claim.topic}[{claim.partition}] of group {self._worker.group} belongs to another member")
 
@@ -166,10 +168,10 @@ def credentials(kafka: KafkaSettings) -> object:
     return faust.SASLCredentials(username=kafka.user, password=kafka.password, mechanism=kafka.mechanism, ssl_context=context)
 
 
-def record_of(message: Any) -> Record:  # noqa: ANN401  a faust.types.Message
+def record_of(message: Any, kafka: KafkaSettings) -> Record:  # noqa: ANN401  a faust.types.Message
     """A message of Faust as we know it: a tombstone is an empty value."""
     return Record(
-        topic=message.topic,
+        topic=kafka.logical(message.topic),
         partition=message.partition,
         offset=message.offset,
         key=(message.key or b"").decode("utf-8", "replace"),
