@@ -198,17 +198,16 @@ def _run(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     import uvloop
 
     calm_garbage()
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            try:
-                runner.run(_until_stopped(work))
-            except BaseException:
+    done = False
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_until_stopped(work))
+            done = True
+        finally:
+            if not done:
                 last = threading.Timer(GONE_AFTER_S, os._exit, (1,))
                 last.daemon = True
                 last.start()
-                raise
-    finally:
-        logging.shutdown()
 
 
 async def _until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:

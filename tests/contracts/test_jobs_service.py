@@ -10,8 +10,10 @@ from driftwheel.bus import Claim, Record
 from driftwheel.jobs.launchers import load
 from driftwheel.jobs.service import Jobs, Place
 from driftwheel.jobs.settings import JobSettings
+from driftwheel.pipeline.letters import letter_of
 from driftwheel.store import Row
 from driftwheel.testing_bus import MemoryBus
+from driftwheel_schemas import dead_letters_of, topics
 from driftwheel_schemas.topics import TRIGGERS
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -34,9 +36,10 @@ class Shelf:
 
 
 def test_a_trigger_that_cannot_be_read_is_buried_once_and_acked(tmp_path: Path) -> None:
-    """Nothing is lost in silence, and nothing is read for ever; read again after a kill it is not buried again."""
-    shelf = Shelf()
-    jobs = Jobs(MemoryBus(), shelf, load("local"), Place(data=tmp_path, settings=JobSettings(), clock=lambda: NOW))
+    """Nothing is lost in silence, and nothing is read for ever; read again after a kill its row is not stored again."""
+    shelf, bus = Shelf(), MemoryBus()
+    asyncio.run(bus.ensure(list(topics().values())))
+    jobs = Jobs(bus, shelf, load("local"), Place(data=tmp_path, settings=JobSettings(), clock=lambda: NOW))
     records = [Record(TRIGGERS, 0, offset, "", value, {}, NOW) for offset, value in enumerate([b'[{"id": 3}]', b"no json"])]
 
     async def act() -> list[tuple[Claim, int, bool]]:
@@ -49,3 +52,6 @@ def test_a_trigger_that_cannot_be_read_is_buried_once_and_acked(tmp_path: Path) 
         ("dead_letters", 1, "undecodable"),
     ]
     assert "$.id" in shelf.rows[0]["detail"]
+    on_bus = [letter_of(record) for record in bus.records(dead_letters_of(TRIGGERS))]
+    assert [(letter.offset, letter.payload) for letter in on_bus] == [(0, b'{"id": 3}'), (1, b"no json")] * 2
+    assert {letter.id for letter in on_bus} == {row["id"] for row in shelf.rows}

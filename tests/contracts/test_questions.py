@@ -26,6 +26,10 @@ PARAMS = {
     "group_by": "model",
     "id": SOME,
     "encoder": "minilm",
+    "topic": "driftwheel.inferences.v1",
+    "reason": "undecodable",
+    "since_s": 86_400,
+    "open": 1,
 }
 """What the questions may ask for; a new name has to be added here with an example."""
 

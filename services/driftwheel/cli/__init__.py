@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from driftwheel.cli import decide, look, manage, operate
+from driftwheel.cli import decide, letters, look, manage, operate
 from driftwheel.cli.context import Context
 from driftwheel.errors import DriftwheelError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     help="Watches LLM applications in production and turns what it sees into better models.",
 )
 
-for module in (operate, look, decide, manage):
+for module in (operate, look, decide, letters, manage):
     module.register(app)
 
 

@@ -144,6 +144,16 @@ def facts(row: Row) -> None:
     console.print(table)
 
 
+def printable(text: str) -> str:
+    r"""
+    *text*, with what could steer a terminal escaped.
+
+    >>> printable("a\x1b[2J\u202eb\n\tc é")
+    'a\\x1b[2J\\u202eb\n\tc é'
+    """
+    return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
+
+
 def _cell(value: object, most: int = CELL) -> str:
-    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else printable(str(value))
     return text if len(text) <= most else f"{text[: most - 1]}…"

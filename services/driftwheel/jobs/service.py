@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -22,9 +22,10 @@ from driftwheel.jobs.runner import run_job
 from driftwheel.jobs.settings import JobSettings
 from driftwheel.pipeline.envelope import open_envelopes, pack
 from driftwheel.pipeline.health import Health
+from driftwheel.pipeline.letters import outgoing
 from driftwheel.pipeline.patience import Patience
 from driftwheel.store import Row, Store
-from driftwheel_schemas import Job, Promotion, Trigger
+from driftwheel_schemas import DeadLetter, Job, Promotion, Trigger
 from driftwheel_schemas.topics import JOBS, PROMOTIONS, TRIGGERS
 
 T = TypeVar("T")
@@ -105,14 +106,18 @@ class Jobs:
         """The triggers in *record*, what cannot be read buried; only the last of them acks, when all of it is done."""
         opened = open_envelopes([record], Trigger)
         if opened.letters:
-            rows = [msgspec.to_builtins(letter) for letter in opened.letters]
-            await self._patience(partial(asyncio.to_thread, self._bury, rows))
+            await self._bury(opened.letters)
         claim = Claim(record.topic, record.partition)
         return [*(_Todo(placed.event, claim, record.offset - 1) for placed in opened.events), _Todo(None, claim, record.offset)]
 
-    def _bury(self, rows: list[Row]) -> None:
-        log.error("%s offset %s: %s; it is in dead_letters", rows[0]["topic"], rows[0]["offset"], rows[0]["detail"])
-        self._store.insert("dead_letters", self._store.missing("dead_letters", rows))
+    async def _bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Rows to look at, and the original bytes on the topic of dead letters, as every worker does."""
+        log.error("%s offset %s: %s; it is in dead_letters", letters[0].topic, letters[0].offset, letters[0].detail)
+        rows = [msgspec.to_builtins(letter) for letter in letters]
+        await self._patience(
+            partial(asyncio.to_thread, lambda: self._store.insert("dead_letters", self._store.missing("dead_letters", rows)))
+        )
+        await self._patience(partial(self._bus.append, [outgoing(letter) for letter in letters]))
 
     async def _one(self, consumer: Consumer, todo: _Todo) -> None:
         trigger = todo.trigger

@@ -22,6 +22,8 @@ MAX_EVENTS = 500
 MAX_BYTES = 900 * 1024
 """900 KiB: Kafka's default limit for a record is 1 MiB, and headers and keys need room."""
 
+NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON of the kind: the last two for a string that is no UTF-8, and for brackets in brackets."""
 
 CHECKS: dict[type, Callable[[Any, datetime], Any]] = {Inference: check_inference, Feedback: check_feedback}
 """What else must hold of an event that a client made."""
@@ -57,7 +59,7 @@ def open_envelopes(records: Iterable[Record], kind: type[E]) -> Opened[E]:
         for index, raw in enumerate(_items(record.value)):
             try:
                 opened.events.append(Placed(check(decode(raw), record.appended_at), record, index))
-            except msgspec.DecodeError as wrong:
+            except NO_JSON as wrong:
                 opened.letters.append(letter(record, index, bytes(raw), reason="undecodable", detail=str(wrong)))
             except BadField as wrong:
                 opened.letters.append(letter(record, index, bytes(raw), reason="undecodable", detail=f"${wrong.path} {wrong}"))
@@ -102,7 +104,7 @@ def _items(value: bytes) -> Sequence[bytes | msgspec.Raw]:
     if value.lstrip()[:1] == b"[":
         try:
             return msgspec.json.decode(value, type=list[msgspec.Raw])
-        except msgspec.DecodeError:
+        except NO_JSON:
             return [value]
     return [value]
 
