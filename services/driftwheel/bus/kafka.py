@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 
 from driftwheel.bus import Consumer, Outgoing
 from driftwheel.bus._kafka_consumer import KafkaConsumer
@@ -65,6 +66,12 @@ class KafkaBus:
         self._counts = {}
         async with self.admin() as admin:
             return await apply(admin, steps, accept_rekey=accept_rekey)
+
+    async def delete(self, topics: Sequence[Topic]) -> None:
+        """Delete *topics* with all that is in them: for installations that were made for an hour, as the demo's."""
+        async with self.admin() as admin:
+            there = await partitions_of(admin)
+            await admin.delete_topics([name for name in (self.settings.physical(topic.name) for topic in topics) if name in there])
 
     async def partitions(self, topic: str) -> int:
         """How many partitions *topic* has. Raises `ConfigError` for an unknown topic, naming the known ones."""
@@ -199,14 +206,32 @@ def _place(one: Outgoing, count: int) -> int | None:
 
 
 async def _started(client: C, settings: KafkaSettings) -> C:
-    """*client*, connected. Raises `Busy` when nobody answers."""
+    """*client*, connected. Raises `Busy` when nobody answers, `ConfigError` when we are not let in."""
     try:
         await client.start()
     except (KafkaError, OSError) as away:
         with contextlib.suppress(KafkaError, OSError):  # the first error is the one to tell
             await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+        if refusal := await _refusal(settings):
+            raise ConfigError(
+                f"bus.kafka.user: {settings.servers} does not let {settings.user or 'us'!r} in ({refusal}); mend user and password, or token, and mechanism"
+            ) from away
         raise Busy(f"Kafka at {settings.servers} does not answer: {away!r}; see bus.kafka.servers") from away
     return client
+
+
+async def _refusal(settings: KafkaSettings) -> str:
+    """What a server says to who we are, empty where it says nothing: aiokafka tells that to its log alone, and us that nobody answers."""
+    options = client_options(settings)
+    for host, port, _ in collect_hosts(options.pop("bootstrap_servers")):
+        try:
+            connection = await create_conn(host, port, **options)
+        except (SaslAuthenticationFailed, UnsupportedSaslMechanismError) as no:
+            return str(no)
+        except (KafkaError, OSError):  # away, which the caller knows
+            continue
+        connection.close()
+    return ""
 
 
 async def _asked(call: Awaitable[dict[TopicPartition, Any]]) -> dict[TopicPartition, Any]:

@@ -100,6 +100,7 @@ def demo(
     hopeless: Annotated[bool, typer.Option("--hopeless", help="The other ending: training cannot help, and the gate says so.")] = False,
     data: Annotated[Path | None, typer.Option(help="Your own questions and answers (JSONL).")] = None,
     intents: Annotated[int, typer.Option(help="How many intents of the corpus are played.")] = 24,
+    kafka: Annotated[str, typer.Option(help="HOST:PORT of a Kafka: the events go through it and Faust, on topics of the demo's own.")] = "",
     keep: Annotated[Path | None, typer.Option(help="Keep the data folder here, to look at it afterwards.")] = None,
 ) -> None:
     """The whole loop in minutes: an app degrades, Driftwheel notices, trains, proves and promotes."""
@@ -107,7 +108,7 @@ def demo(
     from driftwheel.demo.play import run as run_demo
 
     of(context).settings()  # a wrong setting is told before anything starts
-    raise typer.Exit(run_demo(DemoOptions(fast=fast, hopeless=hopeless, data=data, keep=keep, intents=intents), console))
+    raise typer.Exit(run_demo(DemoOptions(fast=fast, hopeless=hopeless, data=data, keep=keep, intents=intents, kafka=kafka), console))
 
 
 def send(

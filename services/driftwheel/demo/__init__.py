@@ -11,7 +11,7 @@ class DemoOptions:
     `intents` is how many of the corpus are played: what a small model can learn in three minutes.
 
     `fast` ends with the trigger. `hopeless` plays the other ending: people are angry at answers that are right, so no
-    training can help.
+    training can help. `kafka` is a broker's host:port: then the events go through Kafka and Faust, on topics of the demo's own.
     """
 
     fast: bool = False
@@ -19,4 +19,5 @@ class DemoOptions:
     data: Path | None = None
     keep: Path | None = None
     intents: int = 24
+    kafka: str = ""
     seed: int = 7

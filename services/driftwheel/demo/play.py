@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Sequence
@@ -64,7 +65,10 @@ class Play:
         report.opening(self.console, self.options, len(self.corpus))
         with Screen(self.console) as screen:
             async with raise_curtain(self.folder, self._settings(), os.environ) as stage:
-                screen.line("The system is up: collector, workers, embeddings, store and jobs, each a process of its own.")
+                through = f"Kafka at {self.options.kafka} and Faust" if self.options.kafka else "a log on this machine"
+                screen.line(
+                    f"The system is up: collector, workers, embeddings, store and jobs, each a process of its own; events go through {through}."
+                )
                 await self._until_the_change(stage, screen)
                 noticed = await self._trigger(stage, screen)
                 if noticed and not self.options.fast:
@@ -81,7 +85,10 @@ class Play:
         text = files("driftwheel.demo").joinpath("settings.toml").read_text("utf-8")
         heldout = ", ".join(f'"{one.intent}"' for one in self.corpus if one.heldout)
         file = self.folder / "driftwheel.toml"
-        file.write_text(text.replace('group_by = "intent"', f'group_by = "intent"\nheldout = [{heldout}]'), "utf-8")
+        text = text.replace('group_by = "intent"', f'group_by = "intent"\nheldout = [{heldout}]')
+        if self.options.kafka:
+            text += f'\n[bus.kafka]\nservers = "{self.options.kafka}"\nnamespace = "demo-{secrets.token_hex(4)}."\n'
+        file.write_text(text, "utf-8")
         return file
 
     def _asked(self, phase: Phase) -> list[Asked]:

@@ -10,8 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import driftwheel
-from driftwheel.bus.local import LocalBus
-from driftwheel.config import load
+from driftwheel.bus import Bus
+from driftwheel.config import Settings, load
 from driftwheel.demo.story import Asked, Click, latency
 from driftwheel.errors import DriftwheelError
 from driftwheel.jobs.approval import answer
@@ -24,7 +24,8 @@ from driftwheel.jobs.settings import Generation
 from driftwheel.store import Row
 from driftwheel.store.clickhouse import ClickHouse, StoreSettings
 from driftwheel.supervisor import Supervisor
-from driftwheel_schemas import derived_id, partition_of
+from driftwheel.wiring import open_bus
+from driftwheel_schemas import derived_id, partition_of, topics
 from driftwheel_schemas.topics import FEEDBACK, INFERENCES, OBSERVATIONS, VERDICTS
 
 APP = "helpdesk"
@@ -39,7 +40,7 @@ class Stage:
 
     folder: Path
     store: ClickHouse
-    bus: LocalBus
+    bus: Bus
     sent: int = 0
     told: set[str] = field(default_factory=set)
 
@@ -106,16 +107,25 @@ async def raise_curtain(folder: Path, config: Path, environ: Mapping[str, str]) 
     """The system, started in *folder* with the settings in *config*, and stopped at the end."""
     settings = load(config, {**environ, "DRIFTWHEEL_DATA": str(folder)})
     supervisor = Supervisor(settings, config)
-    bus = LocalBus(folder / "bus")
     try:
         running = await supervisor.start()
         driftwheel.init(endpoint=f"http://{running.host}:{running.collector_port}", app=APP)
         store = ClickHouse(StoreSettings(port=running.store_port, password=running.store_password))
-        yield Stage(folder, store, bus)
-        await asyncio.to_thread(driftwheel.shutdown)
+        async with open_bus(settings) as bus:
+            yield Stage(folder, store, bus)
+            await asyncio.to_thread(driftwheel.shutdown)
     finally:
-        await bus.close()
         await supervisor.stop()
+        await _tidy(settings)
+
+
+async def _tidy(settings: Settings) -> None:
+    """Take the demo's own topics off somebody's cluster."""
+    from driftwheel.bus.kafka import KafkaBus
+
+    async with open_bus(settings) as bus:
+        if settings.bus.kafka.namespace and isinstance(bus, KafkaBus):
+            await bus.delete(list(topics().values()))
 
 
 def answers_of(questions: Iterable[str], folder: Path, generation: Generation, on_progress: Callable[[Progress], None]) -> dict[str, str]:
