@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := services schemas tests benchmarks
 
-.PHONY: install demo test fast lint types bench schemas dashboards golden lock clean
+.PHONY: install demo test test-kafka fast lint types bench bench-kafka schemas dashboards golden lock clean
 
 install: .venv/installed  ## everything, pinned, into .venv
 
@@ -33,6 +33,12 @@ types: install
 
 bench: install  ## ratios within one run; nothing here is a test
 	for one in benchmarks/*.py; do echo "== $$one"; env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python $$one || exit 1; done
+
+bench-kafka: install  ## on a real Apache Kafka, alone; needs java
+	for one in benchmarks/kafka_shell.py benchmarks/kafka.py; do echo "== $$one"; $(BIN)/python $$one || exit 1; done
+
+test-kafka: install  ## what needs a real Apache Kafka: Java 17 and, the first time, mvn
+	DRIFTWHEEL_KAFKA=required $(BIN)/python -m pytest -m kafka
 
 schemas: install  ## JSON Schema of every event, from the dataclasses
 	$(BIN)/python -m driftwheel.schemas_json
