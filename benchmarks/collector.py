@@ -34,7 +34,7 @@ from driftwheel.bus import Bus
 from driftwheel.collector import CollectorSettings
 from driftwheel.collector.app import create_app
 from driftwheel.collector.serve import serving
-from driftwheel.garbage import calm_garbage
+from driftwheel.memory import calm_memory
 from driftwheel.testing_bus import MemoryBus
 from driftwheel_schemas import new_id, topics
 
@@ -65,7 +65,7 @@ def floor() -> FastAPI:
 
 async def serve(mode: str, folder: str, handed: int) -> None:
     """The server process: *mode* behind the listening socket *handed*."""
-    calm_garbage()
+    calm_memory()
     app = floor() if mode == "floor" else create_app(await bus_of(mode, Path(folder)), CollectorSettings(), clock=lambda: datetime.now(UTC))
     await serving(app, CollectorSettings()).serve(sockets=[socket.socket(fileno=handed)])
 

@@ -150,7 +150,7 @@ def _build(kind: Any, value: Any, path: str) -> Any:  # noqa: PLR0911  one line 
         return _dataclass(_fitting(inner, value), value, path)
     if kind is timedelta and isinstance(value, str):
         return _duration(value, path)
-    if kind is Path and isinstance(value, str):
+    if (kind is Path or Path in inner) and isinstance(value, str):
         return Path(value).expanduser()
     try:
         return msgspec.convert(value, kind)

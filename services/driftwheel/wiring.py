@@ -18,7 +18,7 @@ from driftwheel.bus import Bus
 from driftwheel.bus.local import LocalBus, LocalSettings
 from driftwheel.config import Settings
 from driftwheel.errors import ConfigError
-from driftwheel.garbage import calm_garbage
+from driftwheel.memory import calm_memory
 from driftwheel.pipeline import Worker, meters
 from driftwheel.pipeline.carrier import Outside
 from driftwheel.pipeline.detection import Detection
@@ -197,7 +197,7 @@ def _run(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run *work* to its end in a loop of its own. After an error the process is gone in ten seconds, whatever still hangs."""
     import uvloop
 
-    calm_garbage()
+    calm_memory()
     done = False
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:

@@ -102,7 +102,7 @@ async def _examine(settings: Settings) -> list[tuple[str, bool, str]]:
     async with open_bus(settings) as bus:
         for name, topic in topics().items():
             for reader in topic.readers:
-                if reader != "cli":
+                if reader != "cli" and (reader != "enrich" or settings.embeddings.enabled):
                     lag = sum((await bus.lag(reader, name)).values())
                     found.append((f"{reader} ← {name}", lag < 1_000, f"{lag} envelopes behind"))
     letters = store.ask("dead_letters_by_reason")

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from driftwheel.collector.settings import CollectorSettings
 from driftwheel.errors import ConfigError, InUse
-from driftwheel.garbage import calm_garbage
+from driftwheel.memory import calm_memory
 
 
 def listen(settings: CollectorSettings) -> socket.socket:
@@ -43,7 +43,7 @@ def run(app: FastAPI, settings: CollectorSettings) -> None:
 
     The process then ends by that signal: what is to happen after the last request belongs into the app's lifespan.
     """
-    calm_garbage()
+    calm_memory()
     with listen(settings) as where:
         serving(app, settings).run(sockets=[where])
 

@@ -32,6 +32,10 @@ HAND_OVER_S = 30.0
 """How long a rebalance waits for the batch in hand; half of the time that Kafka gives a member to join again."""
 
 
+PARTS = 4
+"""Batches of `max_bytes` that are held at a time: waiting for the next ones costs up to `linger_s`, every four batches."""
+
+
 class _ReadsOnly(BootStrategy):  # type: ignore[misc]  # faust's classes are seen as untyped
     """What follows from a batch goes out through our bus: Faust's producer would be a second connection that nobody uses."""
 
@@ -52,7 +56,8 @@ class FaustShell:
         self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
         self._open = False
-        self._followed = 0
+        self._followed = self._held = 0
+        self._room = asyncio.Event()
         self._app = app_of(group_id(kafka, worker.group), kafka)
         topic = self._app.topic(*map(kafka.physical, worker.topics), value_serializer="raw", key_serializer="raw", acks=False)
         self._app.agent(topic, name=worker.group, supervisor_strategy=CrashingSupervisor)(self._read)
@@ -82,12 +87,24 @@ class FaustShell:
             await self._app.stop()
 
     async def _read(self, stream: Any) -> None:  # noqa: ANN401  a faust.Stream
+        stream.add_processor(self._admit)
         async for events in stream.noack_take(self._settings.max_records, within=self._settings.linger_s):
             for part in in_bytes([event.message for event in events], self._settings.max_bytes):
                 async with self._turn:
                     await self._batch(part)
                 if self.health.paused:
                     await self._stop.wait()
+            self._held -= sum(len(event.message.value or b"") for event in events)
+            self._room.set()
+
+    async def _admit(self, value: bytes | None) -> bytes | None:
+        """Faust counts records, we bytes: a record goes on to the buffer of `noack_take` once there is room for it."""
+        size = len(value or b"")
+        while self._held and self._held + size > PARTS * self._settings.max_bytes:
+            self._room.clear()
+            await self._room.wait()
+        self._held += size
+        return value
 
     async def _batch(self, messages: Sequence[Any]) -> None:
         """One batch. What was read before a rebalance is dropped: whoever has the partition now reads it again."""
@@ -147,7 +164,8 @@ def app_of(group: str, kafka: KafkaSettings) -> faust.App:
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=f"{group}-{kafka.slot}" if kafka.slot else None,
         consumer_max_fetch_size=4 * 1024**2,
-        stream_buffer_maxsize=256,
+        stream_buffer_maxsize=128,
+        broker_max_poll_records=64,
         stream_wait_empty=False,
         broker_session_timeout=kafka.session_timeout_s,
         broker_heartbeat_interval=kafka.session_timeout_s / 5,

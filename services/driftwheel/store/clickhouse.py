@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -33,13 +34,18 @@ READABLE: Mapping[str, int | str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSettings:
-    """Where the store is; port 0 is the embedded one of the data folder. `cluster` is empty for it and for a single server."""
+    """
+    Where the store is; port 0 is the embedded one of the data folder. `cluster` is empty for it and for a single server.
+
+    `secure` is TLS, with the certificate authority in the file `ca` where the system does not know the server's.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     user: str = "default"
     password: str = ""
     secure: bool = False
+    ca: Path | None = None
     cluster: str = ""
     timeout_s: float = 60.0
 
@@ -117,6 +123,7 @@ class ClickHouse:
                 username=at.user,
                 password=at.password,
                 secure=at.secure,
+                ca_cert=str(at.ca) if at.ca else None,
                 send_receive_timeout=at.timeout_s,
                 connect_timeout=5,
                 query_retries=0,  # the workers retry, and they know what is safe to repeat
