@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
@@ -19,3 +20,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     broker.start()
     yield broker
     broker.stop()
+
+
+@pytest.fixture(params=["local", pytest.param("kafka", marks=pytest.mark.kafka)])
+def on_bus(request: pytest.FixtureRequest) -> str:
+    """What makes a system run on each bus, for its settings: a test that takes this holds for both."""
+    if request.param == "local":
+        return ""
+    broker: Broker = request.getfixturevalue("broker")
+    return f'\n[bus.kafka]\nservers = "{broker.servers}"\nnamespace = "test-{uuid4().hex[:8]}."\nsession_timeout_s = 6.0\n'

@@ -85,3 +85,19 @@ def test_policies_and_rules_read_as_they_are_written(tmp_path: Path) -> None:
     assert (settings.policies[0].cooldown, settings.policies[0].approval) == (timedelta(hours=36), "manual")
     assert [type(rule).__name__ for rule in settings.detection.rules] == ["LimitRule", "SilenceRule"]
     assert settings.signals[0].params == {"main": "pt"}
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    """As containers are given them; a password of digits stays a password, and keys are a table."""
+    (tmp_path / "password").write_text("12345\n", "utf-8")
+    (tmp_path / "keys").write_text('{a1 = {sha256 = "%s", tenant = "shop"}}' % ("0" * 64), "utf-8")
+    environ = {
+        "DRIFTWHEEL_STORE__PASSWORD_FILE": str(tmp_path / "password"),
+        "DRIFTWHEEL_COLLECTOR__KEYS_FILE": str(tmp_path / "keys"),
+        "DRIFTWHEEL_STORE__CA": str(tmp_path / "ca.pem"),
+    }
+    settings = load(written(tmp_path, ""), environ)
+
+    assert (settings.store.password, settings.collector.keys["a1"].tenant, settings.store.ca) == ("12345", "shop", tmp_path / "ca.pem")
+    with pytest.raises(ConfigError, match=r"DRIFTWHEEL_STORE__PASSWORD_FILE: .*none cannot be read"):
+        load(written(tmp_path, ""), {"DRIFTWHEEL_STORE__PASSWORD_FILE": str(tmp_path / "none")})

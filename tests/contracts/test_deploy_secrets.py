@@ -134,7 +134,7 @@ def as_user(user: str, folder: Path, statements: Sequence[str]) -> list[str]:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a store that was migrated with the rights of our services, and has one row of text."""
     folder = tmp_path_factory.mktemp("rights")
-    ddl = [*(render(one.sql) for one in migrations()), render(LEDGER), *map(render, views())]
+    ddl = [statement for sql in (*(one.sql for one in migrations()), LEDGER, *views()) for statement in render(sql)]
     fill = "INSERT INTO driftwheel.payloads (id, accepted_at, prompt) VALUES (generateUUIDv4(), now(), 'a secret')"
     assert as_user("driftwheel", folder, [*ddl, fill]) == [""] * (len(ddl) + 1)
     return folder

@@ -69,7 +69,7 @@ def post_sessions(system: System, numbers: range, liked: float, draw: random.Ran
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_from_http_to_a_job(tmp_path: Path) -> None:
+def test_from_http_to_a_job(tmp_path: Path, on_bus: str) -> None:
     """
     Thumbs fall from .95 to .3: a verdict, an approved trigger, and a job that was asked for.
 
@@ -78,7 +78,7 @@ def test_from_http_to_a_job(tmp_path: Path) -> None:
     """
     draw = random.Random(2)
     roles = {name: PROCESSES[name] for name in ("store", "collector", "workers", "detection", "jobs")}
-    with running_system(tmp_path, SETTINGS + POLICY, roles) as system:
+    with running_system(tmp_path, SETTINGS + POLICY + on_bus, roles) as system:
         ask = system.store.query
         post_sessions(system, range(300), 0.95, draw)
         until(lambda: ask("SELECT count() AS n FROM driftwheel.feedback FINAL WHERE matched")[0]["n"] == 300, 60)

@@ -65,8 +65,7 @@ class ClickHouse:
                 f"{DATABASE}.{table}",
                 insert_block=msgspec.json.Encoder().encode_lines(rows),
                 fmt="JSONEachRow",
-                # async_insert is the default of servers since 26.3 and would answer before the rows are there
-                settings={"async_insert": 0, "wait_end_of_query": 1, "date_time_input_format": "best_effort"},
+                settings=insert_settings(self.settings),
             )
         )
 
@@ -90,6 +89,8 @@ class ClickHouse:
     def query(self, sql: str, params: Mapping[str, Any] | None = None, *, read_only: bool = False) -> list[Row]:
         """The rows that *sql* selects; parameters are bound by name as `{name:Type}`. *read_only* refuses all that is no question."""
         settings: dict[str, int | str] = dict(READABLE)
+        if self.settings.cluster:
+            settings["distributed_product_mode"] = "global"  # a join of two sharded tables asks every shard for the right side
         if read_only:
             settings["readonly"] = 2  # 1 would refuse the settings beside it
         answer = self._do(lambda client: client.raw_query(sql, parameters=dict(params or {}), fmt="JSONEachRow", settings=settings))
@@ -131,6 +132,20 @@ class ClickHouse:
                 compress=False,  # on loopback it only costs
             )
         return self._threads.client
+
+
+def insert_settings(settings: StoreSettings) -> dict[str, int | str]:
+    """
+    What makes an insert durable when it answers. On a cluster: on the shard itself, and on most of its replicas.
+
+    >>> insert_settings(StoreSettings())["async_insert"], insert_settings(StoreSettings(cluster="main"))["insert_quorum"]
+    (0, 'auto')
+    """
+    # async_insert is the default of servers since 26.3 and would answer before the rows are there
+    durable: dict[str, int | str] = {"async_insert": 0, "wait_end_of_query": 1, "date_time_input_format": "best_effort"}
+    if settings.cluster:
+        durable |= {"insert_quorum": "auto", "insert_quorum_parallel": 1, "distributed_foreground_insert": 1}
+    return durable
 
 
 @cache

@@ -1,8 +1,10 @@
 """
 Migrations: numbered SQL files, one statement each, forward only; then the views, replaced every time.
 
-`{engine:X}` becomes X, or ReplicatedX on a cluster; `{on_cluster}` becomes ON CLUSTER there. A released file is never
-edited: its digest is kept, and a file that changed is refused.
+`{engine:X}` becomes X, or ReplicatedX on a cluster; `{on_cluster}` becomes ON CLUSTER there. On a cluster the large tables
+are sharded by the id of their rows, as Kafka's partitions are, so that all that is stored under an id lies on one shard,
+where it collapses; the others are whole on every node, so that they can be joined with. A released file is never edited:
+its digest is kept, and a file that changed is refused.
 """
 
 import hashlib
@@ -19,6 +21,13 @@ CREATE TABLE IF NOT EXISTS {DATABASE}.migrations {{on_cluster}}
 (number UInt32, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
 ENGINE = {{engine:MergeTree}} ORDER BY number
 """
+
+SHARD = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'"
+EVERYWHERE = "'/clickhouse/tables/all/{database}/{table}', '{shard}-{replica}'"
+"""Where replicas of a table find each other: those of one shard, or all nodes."""
+
+SHARDED = frozenset({"inferences", "payloads", "aliases", "embeddings", "late_readings", "feedback"})
+"""What grows with the traffic. On a cluster `x` is a Distributed table over the `x_local` of each shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +59,9 @@ def migrate(store: ClickHouse) -> list[str]:
 
     Raises `ConfigError` when a released file was edited, `StoreError` and `StoreUnavailable` as the store does.
     """
-    cluster = store.settings.cluster
     todo = migrations()
-    store.command(render(todo[0].sql, cluster))
-    store.command(render(LEDGER, cluster))
+    for sql in (todo[0].sql, LEDGER):
+        _run(store, sql)
     applied = {row["number"]: row for row in store.query(f"SELECT number, name, sha256 FROM {DATABASE}.migrations")}
     done = []
     for migration in todo:
@@ -61,12 +69,12 @@ def migrate(store: ClickHouse) -> list[str]:
             if known["sha256"] != migration.sha256:
                 raise ConfigError(f"{migration.name} was edited after it was applied; put it back and add a new migration instead")
             continue
-        store.command(render(migration.sql, cluster))
+        _run(store, migration.sql)
         row = {"number": migration.number, "name": migration.name, "sha256": migration.sha256}
         store.insert("migrations", [row])
         done.append(migration.name)
     for sql in views():
-        store.command(render(sql, cluster))
+        _run(store, sql)
     return done
 
 
@@ -78,19 +86,35 @@ def views() -> Iterator[str]:
             yield one.read_text("utf-8")
 
 
-def render(sql: str, cluster: str = "") -> str:
+def render(sql: str, cluster: str = "") -> list[str]:
+    r"""
+    The statements that *sql* is on one server, or on *cluster*.
+
+    >>> create = "CREATE TABLE driftwheel.jobs {on_cluster} (id UUID) ENGINE = {engine:ReplacingMergeTree(v)} ORDER BY id"
+    >>> render(create)
+    ['CREATE TABLE driftwheel.jobs  (id UUID) ENGINE = ReplacingMergeTree(v) ORDER BY id']
+    >>> print(*render(create.replace("jobs", "feedback"), "main"), sep="\n")
+    CREATE TABLE driftwheel.feedback_local ON CLUSTER 'main' (id UUID) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', v) ORDER BY id
+    CREATE TABLE IF NOT EXISTS driftwheel.feedback ON CLUSTER 'main' AS driftwheel.feedback_local ENGINE = Distributed('main', driftwheel, feedback_local, CRC32(toString(id)))
     """
-    *sql* for one server, or for *cluster*.
+    found = re.search(rf"CREATE TABLE (?:IF NOT EXISTS )?{DATABASE}\.(\w+)", sql)
+    sharded = found[1] if cluster and found and found[1] in SHARDED else ""
+    text = sql.replace(f"{DATABASE}.{sharded} ", f"{DATABASE}.{sharded}_local ", 1) if sharded else sql
+    text = text.replace("{on_cluster}", f"ON CLUSTER '{cluster}'" if cluster else "")
+    place = "" if not cluster else SHARD if sharded else EVERYWHERE
+    text = re.sub(r"\{engine:(\w+)(?:\(([^)]*)\))?\}", lambda found: _engine(found[1], found[2] or "", place), text)
+    if not sharded:
+        return [text]
+    over = f"Distributed('{cluster}', {DATABASE}, {sharded}_local, CRC32(toString(id)))"
+    return [text, f"CREATE TABLE IF NOT EXISTS {DATABASE}.{sharded} ON CLUSTER '{cluster}' AS {DATABASE}.{sharded}_local ENGINE = {over}"]
 
-    >>> render("CREATE TABLE t {on_cluster} (x Int8) ENGINE = {engine:ReplacingMergeTree(v)} ORDER BY x", "main")
-    "CREATE TABLE t ON CLUSTER 'main' (x Int8) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', v) ORDER BY x"
-    """
-    sql = sql.replace("{on_cluster}", f"ON CLUSTER '{cluster}'" if cluster else "")
-    return re.sub(r"\{engine:(\w+)(?:\(([^)]*)\))?\}", lambda found: _engine(found[1], found[2] or "", replicated=bool(cluster)), sql)
+
+def _run(store: ClickHouse, sql: str) -> None:
+    for statement in render(sql, store.settings.cluster):
+        store.command(statement)
 
 
-def _engine(name: str, arguments: str, *, replicated: bool) -> str:
-    if not replicated:
-        return f"{name}({arguments})" if arguments else name
-    place = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'"
-    return f"Replicated{name}({place}{', ' + arguments if arguments else ''})"
+def _engine(name: str, arguments: str, place: str) -> str:
+    given = ", ".join(filter(None, (place, arguments)))
+    prefix = "Replicated" if place else ""
+    return f"{prefix}{name}({given})" if given else name
