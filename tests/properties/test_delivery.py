@@ -17,12 +17,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precon
 
 from driftwheel.bus import Claim, Record
 from driftwheel.pipeline import Ack, Batch, Bury, Insert, Outcome, Publish, Question, Step
-from driftwheel.pipeline.signals import Signals
+from driftwheel.pipeline.signals import Signals, SignalsSettings
 from driftwheel.signals.latency import Latency
 from driftwheel_schemas import Inference, Observation, derived_id, partition_of
 from driftwheel_schemas.topics import INFERENCES
 
 PARTITIONS = 2
+BATCH = 4
 START = datetime(2026, 1, 5, tzinfo=UTC)
 
 
@@ -60,19 +61,20 @@ class Shelf:
     def ask(self, question: Question) -> list[dict[str, Any]]:
         assert question.name == "stored_inferences"
         rows = [row for row in self.rows.get("inferences", []) if row["partition"] == question.params["partition"]]
-        return [{"id": row["id"], "digest": row["digest"]} for row in reversed(rows)]
+        newest = [{"id": row["id"], "digest": row["digest"], "accepted_at": row["accepted_at"]} for row in reversed(rows)]
+        return newest[: question.params["limit"]]
 
 
 class Owner:
     """A worker process that owns one partition: a core, where it reads, and the steps of the batch in its hands."""
 
-    def __init__(self, log: Log, shelf: Shelf, partition: int) -> None:
+    def __init__(self, log: Log, shelf: Shelf, partition: int, ledger_limit: int = 1000) -> None:
         self.log, self.shelf, self.partition = log, shelf, partition
-        self.core = Signals([Latency()], observations=1)
+        self.core = Signals([Latency()], observations=1, settings=SignalsSettings(ledger_limit=ledger_limit))
         claim = Claim(INFERENCES, partition)
         self.core.assigned(claim, [shelf.ask(question) for question in self.core.seeds(claim, PARTITIONS)])
         self.position = log.acked[partition]
-        self.doubt = len(log.records[partition])
+        self.doubt = self.position + BATCH  # an earlier owner had no more than one batch in hand
         self.steps: Iterator[Step] = iter(())
         self.outcome: Outcome | None = None
         self.doubtful = False
@@ -81,8 +83,9 @@ class Owner:
         """Process the next records; nothing of it is done yet."""
         records = self.log.records[self.partition][self.position : self.position + count]
         if records:
-            self.doubtful = any(record.offset < self.doubt for record in records)
+            assert len(records) <= BATCH
             self.outcome = self.core.process(Batch(records, START), [])
+            self.doubtful = any(record.offset < self.doubt for record in records) or self.outcome.doubtful
             self.steps = self.outcome.steps()
             self.position += len(records)
 
@@ -241,3 +244,33 @@ class Delivery(RuleBasedStateMachine):
 
 TestDelivery = Delivery.TestCase
 TestDelivery.settings = settings(max_examples=500, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def test_a_topic_that_is_read_again_from_its_beginning_doubles_nothing() -> None:
+    """Somebody rewinds a group: of what lies before the memory of its new owner the store is asked, and new events go on as ever."""
+    log, shelf = Log(), Shelf()
+
+    def accept(numbers: range) -> None:
+        for n in numbers:
+            at = START + timedelta(seconds=n)
+            log.append(0, [Inference(id=derived_id(n), app="a", model="m", started_at=at, accepted_at=at, latency_s=1.0)])
+
+    def play() -> int:
+        """Everything that is to do; how often the store was asked."""
+        owner, asked = Owner(log, shelf, 0, ledger_limit=5), 0
+        while log.acked[0] < len(log.records[0]):
+            owner.take(2)
+            asked += owner.doubtful
+            while owner.step():
+                pass
+        return asked
+
+    accept(range(20))
+    play()
+    log.acked[0] = 0
+    accept(range(20, 30))
+    assert play() == 8, "fifteen records before the memory of five"
+    assert sorted(shelf.ids("inferences")) == sorted(derived_id(n) for n in range(30))
+    accept(range(30, 40))
+    assert play() == 2, "what an earlier owner may have had in hand"
+    assert sorted(shelf.ids("inferences")) == sorted(derived_id(n) for n in range(40))

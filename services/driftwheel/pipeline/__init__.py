@@ -50,7 +50,8 @@ class Outcome:
     """
     What has to be done, in this order: insert (text before facts), publish, tell the dead letters, ack.
 
-    `acks` holds for each partition the offset below which all is done; a core that acks later leaves it out.
+    `acks` holds for each partition the offset below which all is done; a core that acks later leaves it out. `doubtful`
+    says that the core cannot know what is stored already (its memory does not reach back so far): the store is asked.
     """
 
     inserts: Sequence[Insert] = ()
@@ -58,6 +59,7 @@ class Outcome:
     letters: Sequence[DeadLetter] = ()
     acks: Mapping[Claim, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    doubtful: bool = False
 
     def steps(self) -> "Iterator[Step]":
         """What to do, one step after the other. Every shell follows this order and no other (docs/architecture.md)."""

@@ -80,11 +80,17 @@ def check_rejects(opened: Opened[E], records: Sequence[Record]) -> None:
 
 
 class Ledgers:
-    """The ledger of each owned partition of one topic, seeded from the store when a partition is assigned."""
+    """
+    The ledger of each owned partition of one topic, seeded from the store when a partition is assigned.
+
+    A ledger that was seeded to its limit does not reach back for ever: `floor` is the oldest moment that it does. Of what
+    was accepted before (a topic is read again from long ago) only the store knows whether it is there.
+    """
 
     def __init__(self, topic: str, question: str, limit: int) -> None:
         self.topic, self.question, self.limit = topic, question, limit
         self.of: dict[int, Ledger] = {}
+        self.floor: dict[int, str] = {}
 
     def seeds(self, claim: Claim, partitions: int) -> Sequence[Question]:
         """Ask for what is stored of *claim*; the store computes the partition of an id as the bus does."""
@@ -92,18 +98,25 @@ class Ledgers:
 
     def assigned(self, claim: Claim, stored: Iterable[Mapping[str, object]]) -> None:
         """Start the ledger of *claim*; *stored* comes newest first."""
-        ledger = Ledger(self.limit)
-        ledger.seed((str(row["id"]), int(str(row["digest"]))) for row in reversed(list(stored)))
+        rows, ledger = list(stored), Ledger(self.limit)
+        ledger.seed((str(row["id"]), int(str(row["digest"]))) for row in reversed(rows))
         self.of[claim.partition] = ledger
+        self.floor[claim.partition] = str(rows[-1]["accepted_at"]) if len(rows) >= self.limit else ""
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """*row* is stored now. It may be of a partition that is another's since."""
-        if row["partition"] in self.of:
-            self.of[row["partition"]].add(row["id"], row["digest"])
+        """*row* is stored now. It may be of a partition that is another's since; one below the floor would push out a newer one."""
+        partition = row["partition"]
+        if partition in self.of and row["accepted_at"] >= self.floor[partition]:
+            self.of[partition].add(row["id"], row["digest"])
+
+    def reach(self, moments: Iterable[tuple[int, str]]) -> bool:
+        """Whether the ledgers know of all that was stored at *moments*: partitions, and when something was accepted there."""
+        return all(at >= self.floor[partition] for partition, at in moments)
 
     def revoked(self, claim: Claim) -> None:
         """Forget *claim*: another owner writes there now."""
         self.of.pop(claim.partition, None)
+        self.floor.pop(claim.partition, None)
 
 
 def acks_of(records: Iterable[Record]) -> dict[Claim, int]:

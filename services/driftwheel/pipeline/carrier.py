@@ -133,7 +133,7 @@ class Carrier:
         began = time.perf_counter()
         outcome = await asyncio.to_thread(self.worker.process, batch, answers)
         self.health.took("process", time.perf_counter() - began)
-        doubtful = self._doubtful(records)
+        doubtful = self._doubtful(records) or outcome.doubtful
         for step in outcome.steps():
             began = time.perf_counter()
             match step:

@@ -134,6 +134,7 @@ class Joiner:
                 "id_conflict": len(admission.conflicts),
                 "undecodable": len(opened.letters),
             },
+            doubtful=not self._ledgers.reach((one.partition, one.row["accepted_at"]) for one in fresh),
         )
 
     def landed(self, outcome: Outcome) -> None:

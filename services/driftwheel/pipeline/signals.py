@@ -117,6 +117,7 @@ class Signals:
                 "id_conflict": len(admission.conflicts),
                 "undecodable": len(opened.letters),
             },
+            doubtful=not self._ledgers.reach((one.record.partition, instant(accepted(one))) for one, _ in admission.fresh),
         )
 
     def landed(self, outcome: Outcome) -> None:

@@ -1,5 +1,5 @@
 -- What is stored of a partition, newest first: seeds the ledger of the signals worker. CRC32 is the bus's own hash.
-SELECT toString(id) AS id, digest
+SELECT toString(id) AS id, digest, accepted_at
 FROM driftwheel.inferences
 WHERE accepted_at > now() - INTERVAL 7 DAY AND CRC32(toString(id)) % {partitions:UInt32} = {partition:UInt32}
 ORDER BY accepted_at DESC
