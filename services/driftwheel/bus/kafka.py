@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
+from aiokafka.errors import CommitFailedError, KafkaError, MessageSizeTooLargeError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 
 from driftwheel.bus import Consumer, Outgoing
 from driftwheel.bus._kafka_consumer import KafkaConsumer
@@ -138,6 +139,33 @@ class KafkaBus:
         }
         begins = await self.begins(topic)
         return {p: end - max(done.get(p, 0), begins[p]) for p, end in (await self.ends(topic)).items()}
+
+    async def rewind(self, group: str, topic: str, to: datetime | int) -> dict[int, int]:
+        """
+        Let *group* read *topic* again from a time on, or from an offset of every partition; where each partition then is.
+
+        Raises `ConfigError` while the group has members: they would go on from where they are.
+        """
+        places = await self._places(topic)
+        consumer = AIOKafkaConsumer(**client_options(self.settings), group_id=group_id(self.settings, group), enable_auto_commit=False)
+        begins, ends = await self.begins(topic), await self.ends(topic)
+        await _started(consumer, self.settings)
+        try:
+            consumer.assign(places)
+            if isinstance(to, datetime):
+                found = await consumer.offsets_for_times(dict.fromkeys(places, int(to.timestamp() * 1000)))
+                wanted = {place: one.offset if one else ends[place.partition] for place, one in found.items()}
+            else:
+                wanted = dict.fromkeys(places, to)
+            wanted = {place: min(max(offset, begins[place.partition]), ends[place.partition]) for place, offset in wanted.items()}
+            await consumer.commit(wanted)
+        except CommitFailedError as members:
+            raise ConfigError(f"the group {group_id(self.settings, group)} has members; stop its workers first") from members
+        except KafkaError as away:
+            raise Busy(f"Kafka at {self.settings.servers} does not answer: {away!r}") from away
+        finally:
+            await consumer.stop()
+        return {place.partition: offset for place, offset in wanted.items()}
 
     async def close(self) -> None:
         """Flush and let go. Consumers are closed too."""

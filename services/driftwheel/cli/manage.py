@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 import secrets
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from driftwheel.cli.context import console, of, store_of
+from driftwheel.errors import ConfigError
 from driftwheel_schemas import topics as known_topics
 
 topics = typer.Typer(no_args_is_help=True, help="The topics of topics.toml, and the cluster's.")
@@ -77,6 +79,46 @@ def apply(
     from driftwheel.wiring import open_bus
 
     console.print("\n".join(asyncio.run(act())) or "nothing to do", markup=False, soft_wrap=True)
+
+
+@topics.command()
+def rewind(
+    context: typer.Context,
+    role: Annotated[str, typer.Argument(help="Whose group reads again: signals, feedback, enrich, detection, triggers.")],
+    to: Annotated[str, typer.Option(help="A time (2026-11-25T03:00Z) or an offset; what is older than the topic keeps is not there.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """
+    Let a role read its topic again. Its workers must be stopped. What is stored stays: every event is there once.
+
+    After a store was put back from a backup, this brings in what came since.
+    """
+    read = [topic for topic in known_topics().values() if role in topic.readers and role != "cli"]
+    if not read:
+        known = sorted({reader for topic in known_topics().values() for reader in topic.readers} - {"cli"})
+        raise ConfigError(f"no role called {role!r} reads a topic; known: {', '.join(known)}")
+    target = int(to) if to.isdecimal() else _moment(to)
+    if not yes:
+        typer.confirm(f"Let {role} read {', '.join(topic.name for topic in read)} again from {target}?", abort=True)
+
+    async def act() -> list[str]:
+        async with open_bus(of(context).settings()) as bus:
+            if not isinstance(bus, KafkaBus):
+                raise ConfigError("bus: the local log has no rewind; send the file again with `driftwheel send`, what is stored stays")
+            return [f"{topic.name}: {await bus.rewind(role, topic.name, target)}" for topic in read]
+
+    from driftwheel.bus.kafka import KafkaBus
+    from driftwheel.wiring import open_bus
+
+    console.print("\n".join(asyncio.run(act())), markup=False, soft_wrap=True)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as wrong:
+        raise ConfigError(f"--to: {text!r} is neither an offset nor a time such as 2026-11-25T03:00Z") from wrong
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @admin.command()
