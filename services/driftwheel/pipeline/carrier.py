@@ -189,7 +189,8 @@ class Carrier:
         if now - self._lag_at < LAG_EVERY_S:
             return
         self._lag_at = now
+        lags: dict[Claim, int] = {}
         for topic in self.worker.topics:
             lag = await self.retry(partial(self._outside.bus.lag, self.worker.group, topic))
-            self.health.lag |= {claim: lag[claim.partition] for claim in self.claims if claim.topic == topic}
-        self.health.lag = {claim: lag for claim, lag in self.health.lag.items() if claim in self.claims}
+            lags |= {claim: lag[claim.partition] for claim in self.claims if claim.topic == topic}
+        self.health.lags(lags)

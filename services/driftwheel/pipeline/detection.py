@@ -155,6 +155,7 @@ class Detection:
             letters=step.letters,
             acks=step.acks,
             counts=step.counts | {"said": len(step.verdicts), "letters": len(step.letters)},
+            doubtful=bool(step.verdicts),  # since the last snapshot an earlier owner may have said them, in more than one batch
         )
 
     def _take(self, placed: Placed[Observation], partition: _Partition, step: _Step) -> Iterable[Verdict]:

@@ -14,6 +14,9 @@ RECORDS = (1, 5, 20, 50, 100, 200, 500)
 DEAD_AFTER_S = 120.0
 """A worker that has not come round for so long is not alive: its longest single wait, a statement of the store, may last 60 s."""
 
+STUCK_AFTER_S = 300.0
+"""A lag that is not 0 and stays the same for so long: the consumer has died in silence, as Kafka clients sometimes do."""
+
 
 @dataclass(slots=True)
 class Spread:
@@ -57,15 +60,35 @@ class Health:
     delay: Spread = field(default_factory=lambda: Spread(SECONDS))
     records: Spread = field(default_factory=lambda: Spread(RECORDS))
     alive_at: float = field(default_factory=time.monotonic)
+    moved_at: float = field(default_factory=time.monotonic)
 
     @property
     def live(self) -> bool:
-        """Whether it came round lately. One that stands still on purpose is alive: a restart would not help it."""
-        return bool(self.paused) or time.monotonic() - self.alive_at < DEAD_AFTER_S
+        """Whether it came round lately, and got on. One that stands still on purpose is alive: a restart would not help it."""
+        now = time.monotonic()
+        stuck = any(self.lag.values()) and now - self.moved_at > STUCK_AFTER_S
+        return bool(self.paused) or (now - self.alive_at < DEAD_AFTER_S and not stuck)
 
     def alive(self) -> None:
         """It comes round."""
         self.alive_at = time.monotonic()
+
+    def lags(self, lag: Mapping[Claim, int]) -> None:
+        """
+        The worker's lag is *lag* now.
+
+        >>> health, claim = Health(), Claim("t", 0)
+        >>> health.lags({claim: 3})
+        >>> health.moved_at -= STUCK_AFTER_S + 1
+        >>> health.lags({claim: 3})
+        >>> stuck = not health.live
+        >>> health.lags({claim: 2})
+        >>> stuck, health.live
+        (True, True)
+        """
+        if lag != self.lag:
+            self.moved_at = time.monotonic()
+        self.lag = dict(lag)
 
     def count(self, counts: Mapping[str, int]) -> None:
         """Add *counts* to what was counted so far."""
