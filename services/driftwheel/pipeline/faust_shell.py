@@ -142,9 +142,9 @@ class FaustShell:
         self._open = True
 
     async def _commit(self, claim: Claim, offset: int) -> None:
-        """Faust's `Consumer.commit` knows only its own acks; the driver's is the one that takes an offset."""
-        committed = await self._app.consumer._commit({faust.types.TP(self._kafka.physical(claim.topic), claim.partition): offset})  # noqa: SLF001
-        if not committed:
+        """Faust's `Consumer.commit` knows only its own acks; the driver's is the one that takes an offset, and crashes of what is lost."""
+        consumer, where = self._app.consumer, faust.types.TP(self._kafka.physical(claim.topic), claim.partition)
+        if where not in consumer.assignment() or not await consumer._commit({where: offset}):  # noqa: SLF001
             raise NotOwner(f"{claim.topic}[{claim.partition}] of group {self._worker.group} belongs to another member")
 
 
