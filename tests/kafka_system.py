@@ -259,7 +259,7 @@ class Stalls(Thread):
         super().__init__(daemon=True)
         self.longest = 0.0
         self._settings, self._group, self._topic = place.settings, group, topic
-        self._over = Event()
+        self._looking, self._over = Event(), Event()
 
     def run(self) -> None:
         asyncio.run(with_bus(self._settings, self._watch))
@@ -276,10 +276,12 @@ class Stalls(Thread):
                 if one.offset != done.get(at) or one.offset == ends[at]:
                     done[at], moved[at] = one.offset, now
                 self.longest = max(self.longest, now - moved[at])
+            self._looking.set()
             await asyncio.sleep(0.1)
 
     def __enter__(self) -> Self:
         self.start()
+        assert self._looking.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -32,7 +32,7 @@ def test_a_worker_joins_and_leaves_under_load(broker: Broker, tmp_path: Path) ->
         place.done()
 
         exactly(place, producer.accepted)
-        assert stalls.longest < 10 + SLACK_S
+        assert stalls.longest < 10 + SLACK_S, stalls.longest
         assert first.process.poll() is None
         assert repeated + first.counts("repeated") + first.counts("skipped") == 0, "a batch was not finished before it was handed over"
 
@@ -52,7 +52,7 @@ def test_what_a_killed_worker_had_is_taken_over(broker: Broker, tmp_path: Path) 
         place.done()
 
         exactly(place, producer.accepted)
-        assert SESSION_S - 3 < stalls.longest < SESSION_S + 3 + SLACK_S
+        assert SESSION_S - 3 < stalls.longest < SESSION_S + 3 + SLACK_S, stalls.longest
         assert other.process.poll() is None
 
 
