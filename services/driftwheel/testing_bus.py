@@ -1,5 +1,6 @@
 """A bus in memory, for tests of what speaks to a bus. It keeps the port's promises but outlives nothing."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -76,7 +77,8 @@ class MemoryConsumer:
         self._at = {claim: bus.committed.get((group, claim), 0) for claim in claims}
 
     async def poll(self, *, max_records: int = 500, timeout_s: float = 0.1) -> list[Record]:  # noqa: ARG002  # the port's
-        """The next records; does not wait for *timeout_s*, nothing else could append meanwhile."""
+        """The next records; does not wait for *timeout_s*, but lets others of the event loop have their turn."""
+        await asyncio.sleep(0)
         found: list[Record] = []
         for claim, at in self._at.items():
             news = self._bus.logs[claim.topic][claim.partition][at : at + max_records - len(found)]

@@ -130,15 +130,14 @@ class KafkaBus:
 
     async def lag(self, group: str, topic: str) -> dict[int, int]:
         """For each partition how many records *group* has not committed yet."""
-        async with self.admin() as admin:
-            committed = await _asked(admin.list_consumer_group_offsets(group_id(self.settings, group)))
-        done = {
-            where.partition: one.offset
-            for where, one in committed.items()
-            if where.topic == self.settings.physical(topic) and one.offset >= 0
-        }
+        name = self.settings.physical(topic)
+        done = {where.partition: offset for where, offset in (await self._committed(group)).items() if where.topic == name}
         begins = await self.begins(topic)
         return {p: end - max(done.get(p, 0), begins[p]) for p, end in (await self.ends(topic)).items()}
+
+    async def known(self, group: str) -> bool:
+        """Whether *group* has ever committed anything: a role that was never started is not behind."""
+        return bool(await self._committed(group))
 
     async def rewind(self, group: str, topic: str, to: datetime | int) -> dict[int, int]:
         """
@@ -196,6 +195,11 @@ class KafkaBus:
             yield self._admin
         except KafkaError as away:
             raise Busy(f"Kafka at {self.settings.servers} does not answer: {away!r}") from away
+
+    async def _committed(self, group: str) -> dict[TopicPartition, int]:
+        async with self.admin() as admin:
+            found = await _asked(admin.list_consumer_group_offsets(group_id(self.settings, group)))
+        return {where: one.offset for where, one in found.items() if one.offset >= 0}
 
     async def _places(self, topic: str) -> list[TopicPartition]:
         return [TopicPartition(self.settings.physical(topic), partition) for partition in range(await self.partitions(topic))]

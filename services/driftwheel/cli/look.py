@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -13,6 +13,9 @@ from driftwheel.cli.context import console, of, reach, store_of
 from driftwheel.config import Settings
 from driftwheel.errors import DriftwheelError
 from driftwheel.store import Row
+
+if TYPE_CHECKING:
+    from driftwheel.bus import Bus
 
 Data = Annotated[Path | None, typer.Option(help="The data folder of the running system.")]
 CELL = 120
@@ -94,17 +97,12 @@ async def _examine(settings: Settings) -> list[tuple[str, bool, str]]:
     from driftwheel.store.clickhouse import ClickHouse
     from driftwheel.supervisor import find_running
     from driftwheel.wiring import open_bus
-    from driftwheel_schemas import topics
 
     store = ClickHouse(settings.store)
     version = store.query("SELECT version() AS version")[0]["version"]
     found = [("store", True, f"ClickHouse {version} at {settings.store.host}:{settings.store.port}")]
     async with open_bus(settings) as bus:
-        for name, topic in topics().items():
-            for reader in topic.readers:
-                if reader != "cli" and (reader != "enrich" or settings.embeddings.enabled):
-                    lag = sum((await bus.lag(reader, name)).values())
-                    found.append((f"{reader} ← {name}", lag < 1_000, f"{lag} envelopes behind"))
+        found += await _bus_of(bus)
     letters = store.ask("dead_letters_by_reason")
     found += [
         (f"dead letters of {row['topic']}", False, f"{row['letters']} for {row['reason']}, the last: {row['detail']}") for row in letters
@@ -122,6 +120,28 @@ async def _examine(settings: Settings) -> list[tuple[str, bool, str]]:
         found.append((f"metrics of {name}", True, f"http://127.0.0.1:{port}/metrics"))
     free = shutil.disk_usage(settings.data).free / 1024**3
     found.append(("disk", free > 1, f"{free:.1f} GiB free in {settings.data}"))
+    return found
+
+
+async def _bus_of(bus: "Bus") -> list[tuple[str, bool, str]]:
+    """How far behind every role is and, on Kafka, whether the topics are as they should be."""
+    from driftwheel.bus.kafka import KafkaBus
+    from driftwheel_schemas import topics
+
+    found = []
+    if isinstance(bus, KafkaBus):
+        steps = await bus.plan(list(topics().values()))
+        differ = f"; {len(steps)} differences, the first: {steps[0]} (`driftwheel admin topics check`)" if steps else ""
+        found.append(("bus", not steps, f"Kafka at {bus.settings.servers}{differ}"))
+    for name, topic in topics().items():
+        for reader in topic.readers:
+            if reader == "cli":
+                continue
+            if isinstance(bus, KafkaBus) and not await bus.known(reader):
+                found.append((f"{reader} ← {name}", True, "nothing acked yet: it was not started here, or nothing came"))
+                continue
+            lag = sum((await bus.lag(reader, name)).values())
+            found.append((f"{reader} ← {name}", lag < 1_000, f"{lag} envelopes behind"))
     return found
 
 

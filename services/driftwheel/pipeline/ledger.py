@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 LIMIT = 200_000
-"""Ids kept per partition; about 30 MB. At 50 events/s and four partitions that is the last four hours."""
+"""Ids kept per partition; about 50 MB. At 50 events/s and four partitions that is the last four hours."""
 
 
 class Ledger:
