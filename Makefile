@@ -38,7 +38,7 @@ bench-kafka: install  ## on a real Apache Kafka, alone; needs java
 	for one in benchmarks/kafka_shell.py benchmarks/kafka.py; do echo "== $$one"; $(BIN)/python $$one || exit 1; done
 
 test-kafka: install  ## what needs a real Apache Kafka: Java 17 and, the first time, mvn
-	DRIFTWHEEL_KAFKA=required $(BIN)/python -m pytest -m kafka
+	KAFKA_TESTS=required $(BIN)/python -m pytest -m kafka
 
 schemas: install  ## JSON Schema of every event, from the dataclasses
 	$(BIN)/python -m driftwheel.schemas_json

@@ -1,4 +1,4 @@
-"""One real Kafka for all tests of a run. CI sets DRIFTWHEEL_KAFKA=required, so that it cannot be left out unnoticed."""
+"""One real Kafka for all tests of a run. CI sets KAFKA_TESTS=required, so that it cannot be left out unnoticed."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from kafka_broker import Broker, missing
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running broker; a test that kills it starts it again."""
     if lacks := missing():
-        if os.environ.get("DRIFTWHEEL_KAFKA") == "required":
+        if os.environ.get("KAFKA_TESTS") == "required":
             pytest.fail(lacks)
         pytest.skip(lacks)
     broker = Broker(tmp_path_factory.mktemp("kafka"))
