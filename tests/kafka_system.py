@@ -162,6 +162,8 @@ class Place:
         """Kill -9 of the store."""
         self.store.process.kill()
         self.store.process.wait(30)
+        if self.store.process.stdout:
+            self.store.process.stdout.close()
 
     def start_store(self) -> None:
         """The store again, on its folder and its port."""

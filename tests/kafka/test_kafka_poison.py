@@ -119,7 +119,6 @@ def test_events_of_any_sane_time_are_stored_and_others_are_letters(broker: Broke
         assert all("must be after the year 2000" in str(letter["detail"]) for letter in letters)
 
 
-@pytest.mark.xfail(strict=True, reason="topics keep the producer's clock: settings_of needs message.timestamp.type=LogAppendTime")
 @pytest.mark.slow
 def test_a_producers_own_clock_decides_nothing(broker: Broker, tmp_path: Path) -> None:
     """A record that claims to be of 1970, or 100 days old, is accepted when the bus takes it: it is stored, and no TTL drops it."""

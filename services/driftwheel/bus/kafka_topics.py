@@ -57,9 +57,18 @@ class Step:
 
 
 def settings_of(topic: Topic, replication: int) -> dict[str, str]:
-    """The settings of a topic. Never compacted: a record is an envelope of many events and has no key of its own."""
-    kept = str(topic.retention_hours * 3_600_000) if topic.retention_hours else "-1"
-    return {"cleanup.policy": "delete", "retention.ms": kept, "min.insync.replicas": "2" if replication >= 3 else "1"}
+    """
+    The settings of a topic.
+
+    Never compacted: a record is an envelope of many events and has no key of its own. Stamped by the broker: with another
+    producer's clock, retention and our TTL would drop what came from a machine that is wrong about the year.
+    """
+    return {
+        "cleanup.policy": "delete",
+        "message.timestamp.type": "LogAppendTime",
+        "min.insync.replicas": "2" if replication >= 3 else "1",
+        "retention.ms": str(topic.retention_hours * 3_600_000) if topic.retention_hours else "-1",
+    }
 
 
 def plan(topics: Sequence[Topic], found: Mapping[str, Found], *, replication: int, namespace: str = "") -> list[Step]:

@@ -4,7 +4,6 @@ The command line. An error that a person can mend is a sentence on stderr and ex
 The commands are thin: they read the settings once and call what the rest of the package offers.
 """
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from driftwheel.cli import decide, letters, look, manage, operate
+from driftwheel.cli import decide, letters, logs, look, manage, operate
 from driftwheel.cli.context import Context
 from driftwheel.errors import DriftwheelError
 
@@ -35,13 +34,7 @@ def options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
 ) -> None:
     """What every command shares."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
-    for chatty in ("urllib3", "httpx", "asyncio", "filelock", "sentence_transformers", "faust", "mode", "aiokafka"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logs.begin(verbose=verbose)
     context.obj = Context(config, dict(os.environ))
 
 

@@ -90,7 +90,7 @@ class Carrier:
 
     def __init__(self, worker: Worker, outside: Outside, settings: ShellSettings, commit: Commit) -> None:
         self.worker, self.health = worker, Health()
-        self.retry = Patience(worker.group, for_s=settings.retry_for_s)
+        self.retry = Patience(worker.group, for_s=settings.retry_for_s, waits=self.health.waits)
         self._outside, self._commit = outside, commit
         self._settings = settings
         self._doubt: dict[Claim, _Doubt] = {}

@@ -73,6 +73,10 @@ class Health:
         """It comes round."""
         self.alive_at = time.monotonic()
 
+    def waits(self) -> None:
+        """It waits for the store or the bus, and does so for a bounded time: a restart would not help."""
+        self.alive_at = self.moved_at = time.monotonic()
+
     def lags(self, lag: Mapping[Claim, int]) -> None:
         """
         The worker's lag is *lag* now.

@@ -20,7 +20,7 @@ class Patience:
     """
     Retries what is `Busy`, for at most `for_s`; then the error stands and the process is started again.
 
-    `gave_up` says that there is no time left (the process is to stop). `retries` counts.
+    `gave_up` says that there is no time left (the process is to stop); `waits` hears of every pause. `retries` counts.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Patience:
     most_s: float = 5.0
     for_s: float = 300.0
     gave_up: Callable[[], bool] = field(default=lambda: False)
+    waits: Callable[[], None] = field(default=lambda: None)
     retries: int = 0
 
     async def __call__(self, do: Callable[[], Awaitable[T]]) -> T:
@@ -41,5 +42,6 @@ class Patience:
                     raise
                 log.warning("%s waits: %s", self.name, busy)
                 self.retries += 1
+                self.waits()
                 await asyncio.sleep(max(wait, min(busy.retry_after_s, self.most_s)) * (0.5 + random.random()))
                 wait = min(2 * wait, self.most_s)
