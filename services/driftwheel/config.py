@@ -117,6 +117,9 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 def _put(table: dict[str, Any], variable: str, value: str) -> None:
     *sections, last = variable.removeprefix(PREFIX).removesuffix(OF_FILE).lower().split("__")
+    known = [one.name for one in fields(Settings)]
+    if (first := [*sections, last][0]) not in known:
+        raise ConfigError(f"{variable}: {first}: not known; known: {', '.join(known)} (as in {PREFIX}STORE__PORT)")
     for section in sections:
         table = table.setdefault(section, {})
     if variable.endswith(OF_FILE):

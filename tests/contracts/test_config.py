@@ -101,3 +101,9 @@ def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
     assert (settings.store.password, settings.collector.keys["a1"].tenant, settings.store.ca) == ("12345", "shop", tmp_path / "ca.pem")
     with pytest.raises(ConfigError, match=r"DRIFTWHEEL_STORE__PASSWORD_FILE: .*none cannot be read"):
         load(written(tmp_path, ""), {"DRIFTWHEEL_STORE__PASSWORD_FILE": str(tmp_path / "none")})
+
+
+def test_a_variable_that_names_no_setting_is_told_by_its_name(tmp_path: Path) -> None:
+    """The file is not to blame."""
+    with pytest.raises(ConfigError, match="DRIFTWHEEL_STROE__PORT: stroe: not known; known: data, "):
+        load(written(tmp_path, ""), {"DRIFTWHEEL_STROE__PORT": "1"})
