@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -76,9 +77,12 @@ def system_on(broker: Broker, processes: Mapping[str, Sequence[str]]) -> Iterato
 
 
 def to_rows(broker: Broker, total: int, *, text: bool, processes: Mapping[str, Sequence[str]]) -> None:
-    """From a full topic to queryable rows: from the end of the first tenth to the last row."""
-    asyncio.run(fill(broker, envelopes(total, text=text)))
+    """Every worker is a member when the events come; from the first tenth of the rows, queryable, to the last."""
+    asyncio.run(fill(broker, envelopes(PER_ENVELOPE)))
+    records, total = envelopes(total, text=text), total + PER_ENVELOPE
     with system_on(broker, processes) as system:
+        asyncio.run(members(system, len(processes) - 2))
+        asyncio.run(append(broker, records))
         while (first := stored(system)) < total / 10:
             time.sleep(0.05)
         began, before = time.monotonic(), cpu_of(system) | {"kafka": cpu(broker)}
@@ -150,10 +154,40 @@ def soak(broker: Broker, total: int) -> None:
 
 async def more(broker: Broker, n: int) -> None:
     """*n* events more, a hundred thousand at a time."""
-    bus = KafkaBus(KafkaSettings(servers=broker.servers))
     for start in range(0, n, 100_000):
-        await bus.append(envelopes(min(100_000, n - start)))
+        await append(broker, envelopes(min(100_000, n - start)))
+
+
+async def append(broker: Broker, records: Sequence[Outgoing]) -> None:
+    """Put *records* on their topic, a thousand envelopes at a time."""
+    bus = KafkaBus(KafkaSettings(servers=broker.servers))
+    for start in range(0, len(records), 1_000):
+        await bus.append(records[start : start + 1_000])
     await bus.close()
+
+
+async def members(system: System, count_: int) -> None:
+    """Until *count_* workers share the partitions: each has some, as its metrics say."""
+    ports = [port for name, port in system.running.metrics_ports.items() if name.startswith("workers")]
+    while True:
+        pages = await asyncio.gather(*(asyncio.to_thread(page, port) for port in ports))
+        if sum("driftwheel_worker_lag_records{" in one for one in pages) == count_ and sum(map(owned, pages)) == 4:
+            return
+        await asyncio.sleep(0.5)
+
+
+def owned(text: str) -> int:
+    """How many partitions a worker has by its page of metrics."""
+    return text.count("driftwheel_worker_lag_records{")
+
+
+def page(port: int) -> str:
+    """The metrics of a worker; nothing while it is not up."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            return str(answer.read(), "utf-8")
+    except OSError:
+        return ""
 
 
 def outage(broker: Broker, seconds: int, rate: int = 1_000) -> None:

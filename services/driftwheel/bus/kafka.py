@@ -20,7 +20,7 @@ from aiokafka.errors import CommitFailedError, KafkaError, MessageSizeTooLargeEr
 from driftwheel.bus import Consumer, Outgoing
 from driftwheel.bus._kafka_consumer import KafkaConsumer
 from driftwheel.bus.kafka_client import KafkaSettings, client_options, group_id
-from driftwheel.bus.kafka_topics import Step, apply, partitions_of, plan, read
+from driftwheel.bus.kafka_topics import Step, apply, delete, partitions_of, plan, read
 from driftwheel.errors import Busy, ConfigError
 from driftwheel_schemas import partition_of
 from driftwheel_schemas.topics import Topic
@@ -71,8 +71,7 @@ class KafkaBus:
     async def delete(self, topics: Sequence[Topic]) -> None:
         """Delete *topics* with all that is in them: for installations that were made for an hour, as the demo's."""
         async with self.admin() as admin:
-            there = await partitions_of(admin)
-            await admin.delete_topics([name for name in (self.settings.physical(topic.name) for topic in topics) if name in there])
+            await delete(admin, {self.settings.physical(topic.name) for topic in topics})
 
     async def partitions(self, topic: str) -> int:
         """How many partitions *topic* has. Raises `ConfigError` for an unknown topic, naming the known ones."""

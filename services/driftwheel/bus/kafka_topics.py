@@ -7,7 +7,8 @@ series another owner. Partitions are therefore added only when that is accepted 
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -148,17 +149,24 @@ async def apply(admin: AIOKafkaAdminClient, steps: Sequence[Step], *, accept_rek
             case _:
                 continue
         done.append(step)
-    await _seen(admin, {step.topic for step in done if step.kind == "create"})
+    made = {step.topic for step in done if step.kind == "create"}
+    await _until(admin, lambda there: made <= there, f"{', '.join(sorted(made))}: created, but not told of")
     return done
 
 
-async def _seen(admin: AIOKafkaAdminClient, names: set[str]) -> None:
-    """Until the broker tells of the new topics: some 50 ms after it has made them."""
+async def delete(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """Delete the topics *names* as far as they are there; returns when the broker tells of none of them."""
+    await admin.delete_topics(sorted(names & (await partitions_of(admin)).keys()))
+    await _until(admin, lambda there: not names & there, f"{', '.join(sorted(names))}: deleted, but still told of")
+
+
+async def _until(admin: AIOKafkaAdminClient, done: Callable[[AbstractSet[str]], bool], else_: str) -> None:
+    """Until the broker tells of the topics as they are by now: some 50 ms after it has changed them."""
     for _ in range(200):
-        if names <= (await partitions_of(admin)).keys():
+        if done((await partitions_of(admin)).keys()):
             return
         await asyncio.sleep(0.05)
-    raise ConfigError(f"{', '.join(sorted(names))}: created, but the cluster does not show them after 10 s; see the controller's log")
+    raise ConfigError(f"{else_} after 10 s; see the log of the cluster's controller")
 
 
 async def _create(admin: AIOKafkaAdminClient, step: Step) -> None:
