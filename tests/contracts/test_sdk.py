@@ -374,3 +374,17 @@ def test_the_estimate_of_memory_is_near_the_truth() -> None:
     client.shutdown()
 
     assert 0.5 < held / estimate < 1.33
+
+
+def test_the_hosts_random_numbers_stay_its_own() -> None:
+    """A host that seeded the global generator gets the same numbers, though the SDK's thread waits and tries again."""
+    random.seed(7)
+    wanted = [random.random() for _ in range(3)]
+    client = Client(transport=MemoryTransport(lambda _: Response(503, {})), limits=Limits(linger_s=0.0, backoff_s=0.02))
+    random.seed(7)
+    client.record("Hi", "Hello", "m")
+    client.flush(0.5)
+    found = [random.random() for _ in range(3)]
+    client.shutdown(0.1)
+
+    assert found == wanted

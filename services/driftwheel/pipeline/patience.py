@@ -14,6 +14,9 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+_draw = random.Random()
+"""Of our own: the global generator is whoever's that seeded it."""
+
 
 @dataclass(slots=True)
 class Patience:
@@ -43,5 +46,5 @@ class Patience:
                 log.warning("%s waits: %s", self.name, busy)
                 self.retries += 1
                 self.waits()
-                await asyncio.sleep(max(wait, min(busy.retry_after_s, self.most_s)) * (0.5 + random.random()))
+                await asyncio.sleep(max(wait, min(busy.retry_after_s, self.most_s)) * (0.5 + _draw.random()))
                 wait = min(2 * wait, self.most_s)

@@ -11,6 +11,9 @@ from typing import NamedTuple, Protocol
 from driftwheel.sdk._notices import Notices
 from driftwheel.sdk.transport import Request, Response, Transport
 
+_draw = random.Random()
+"""Of our own: a host that has seeded the global generator gets the numbers that it would get without us."""
+
 AWAY = frozenset({408, 425, 429, 502, 503, 504})
 """Not now: tried again for as long as there is room in the queue."""
 MAX_BROKEN = 8
@@ -70,7 +73,7 @@ class Delivery:
                     return self._all(bodies, "gave_up", f"/v1/{kind} answered {answer.status} {MAX_BROKEN} times")
             told = _retry_after(answer)
             jitter = min(1.0, told / 10) if told else min(MAX_BACKOFF_S, self._backoff_s * 2 ** min(attempt, 10))
-            if not self._pause(told + random.uniform(0, jitter), firm=told > 0):
+            if not self._pause(told + _draw.uniform(0, jitter), firm=told > 0):
                 return dict.fromkeys(range(len(bodies)), Loss("gave_up", "no answer in the time there was"))
         raise AssertionError  # count() does not end
 
