@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
 from driftwheel.bus import Claim, Outgoing
 from driftwheel.bus.kafka import KafkaBus
@@ -14,8 +16,8 @@ from driftwheel_schemas.topics import JOBS, topics
 from kafka_broker import Broker
 
 
-def test_a_group_reads_again_from_a_time_or_an_offset(broker: Broker) -> None:
-    """From a moment between two records, from an offset, from beyond the end; with a member it is refused in a sentence."""
+def test_a_group_reads_again_from_a_time_or_an_offset(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    """From a moment between two records, from an offset, from beyond the end; not with members. What retention took is told."""
 
     async def act() -> None:
         bus = KafkaBus(KafkaSettings(servers=broker.servers, namespace=f"test-{uuid4().hex[:8]}.", session_timeout_s=6))
@@ -39,7 +41,13 @@ def test_a_group_reads_again_from_a_time_or_an_offset(broker: Broker) -> None:
             assert await bus.rewind("jobs", JOBS, 1) == {0: 1}
             assert await bus.rewind("jobs", JOBS, between + timedelta(days=1)) == {0: 5}
             assert await bus.rewind("jobs", JOBS, 99) == {0: 5}
+
+            await bus.rewind("jobs", JOBS, 1)
+            async with bus.admin() as admin:
+                await admin.delete_records({TopicPartition(bus.settings.physical(JOBS), 0): RecordsToDelete(4)})
+            assert await bus.lag("jobs", JOBS) == {0: 1}
         finally:
             await bus.close()
 
     asyncio.run(act())
+    assert "retention dropped 3 records that jobs had not read" in caplog.text

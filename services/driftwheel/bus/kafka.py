@@ -7,6 +7,7 @@ fails may have landed in part: it is sent again, and identity is the event id (d
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -24,6 +25,8 @@ from driftwheel.bus.kafka_topics import Step, apply, delete, partitions_of, plan
 from driftwheel.errors import Busy, ConfigError
 from driftwheel_schemas import partition_of
 from driftwheel_schemas.topics import Topic
+
+log = logging.getLogger(__name__)
 
 SILENCE_S = 30.0
 """A consumer that does not poll for so long leaves its group; the port asks for a poll every ten seconds."""
@@ -128,10 +131,16 @@ class KafkaBus:
         return {where.partition: begin for where, begin in (await _asked(reader.beginning_offsets(wanted))).items()}
 
     async def lag(self, group: str, topic: str) -> dict[int, int]:
-        """For each partition how many records *group* has not committed yet."""
+        """For each partition how many records *group* has not committed yet; what retention took from it is told in the log."""
         name = self.settings.physical(topic)
         done = {where.partition: offset for where, offset in (await self._committed(group)).items() if where.topic == name}
         begins = await self.begins(topic)
+        for partition, offset in done.items():
+            if offset < begins[partition]:
+                lost = begins[partition] - offset
+                log.error(
+                    "%s[%d]: retention dropped %d records that %s had not read; see lag and retention.ms", name, partition, lost, group
+                )
         return {p: end - max(done.get(p, 0), begins[p]) for p, end in (await self.ends(topic)).items()}
 
     async def known(self, group: str) -> bool:

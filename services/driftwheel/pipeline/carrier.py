@@ -107,6 +107,8 @@ class Carrier:
         for claim in self.claims - owned:
             self.worker.revoked(claim)
             del self._doubt[claim]
+        if owned - self.claims:  # before anything is acked: what retention took meanwhile is seen only now
+            await self._look_at_lag(now=True)
         for claim in sorted(owned - self.claims):
             answers = await self._ask(self.worker.seeds(claim, await self._outside.bus.partitions(claim.topic)))
             self.worker.assigned(claim, answers)
@@ -183,12 +185,11 @@ class Carrier:
     async def _ask(self, questions: Sequence[Question]) -> list[Answer]:
         return [await self.retry(partial(asyncio.to_thread, self._outside.store.ask, one.name, one.params)) for one in questions]
 
-    async def _look_at_lag(self) -> None:
-        """How far behind this worker is, every five seconds."""
-        now = time.monotonic()
-        if now - self._lag_at < LAG_EVERY_S:
+    async def _look_at_lag(self, *, now: bool = False) -> None:
+        """How far behind this worker is, every five seconds or *now*."""
+        if not now and time.monotonic() - self._lag_at < LAG_EVERY_S:
             return
-        self._lag_at = now
+        self._lag_at = time.monotonic()
         lags: dict[Claim, int] = {}
         for topic in self.worker.topics:
             lag = await self.retry(partial(self._outside.bus.lag, self.worker.group, topic))
