@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := services schemas tests benchmarks
+SOURCES := services schemas dashboards tests benchmarks
 
 .PHONY: install demo test test-kafka fast lint types bench bench-kafka schemas dashboards golden lock clean
 
@@ -43,8 +43,8 @@ test-kafka: install  ## what needs a real Apache Kafka: Java 17 and, the first t
 schemas: install  ## JSON Schema of every event, from the dataclasses
 	$(BIN)/python -m driftwheel.schemas_json
 
-dashboards: install  ## Grafana's boards come with a later release; until then there is nothing to generate
-	@echo "there are no boards yet"
+dashboards: install  ## Grafana's boards, their provisioning and alert rules, from their Python definitions
+	$(BIN)/python -m driftwheel_boards
 
 golden: install  ## example → exact readings; read the diff before you keep it
 	DRIFTWHEEL_GOLDEN=write $(BIN)/python -m pytest -q tests/golden

@@ -17,7 +17,7 @@ from driftwheel.store.migrate import migrations, render, views
 from driftwheel_schemas import EVENTS, topics
 
 ROOT = Path(__file__).resolve().parent.parent
-PRODUCT = sorted([*(ROOT / "services").rglob("*.py"), *(ROOT / "schemas").rglob("*.py")])
+PRODUCT = sorted(path for root in ("services", "schemas", "dashboards") for path in (ROOT / root).rglob("*.py"))
 BUDGET = 15_000
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 BROAD = {
@@ -118,7 +118,7 @@ def test_the_base_install_has_no_dependency_and_the_lock_names_no_index() -> Non
 
 def test_topics_name_known_events_and_roles() -> None:
     """Who writes, who reads, and what: one file answers."""
-    roles = {"collector", "signals", "feedback", "enrich", "detection", "triggers", "jobs", "cli"}
+    roles = {"collector", "signals", "feedback", "enrich", "detection", "triggers", "rules", "jobs", "cli"}
     for topic in topics().values():
         assert not topic.event or topic.event in EVENTS
         assert {*topic.writers, *topic.readers} <= roles

@@ -5,18 +5,16 @@ What travels on the bus is JSON of these classes (docs/architecture.md): a recor
 `id` is the identity of an event everywhere; whoever writes checks what is already there (docs/architecture.md).
 Field names follow the OpenTelemetry GenAI conventions where one exists; units are in the names.
 
-Every timestamp is an aware UTC `datetime`. An empty string means "not given"; `None` means "not measured".
+What is said and decided about them stands in `decisions.py`. Every timestamp is an aware UTC `datetime`. An empty string means "not given"; `None` means "not measured".
 `tenant` and `accepted_at` are stamped by the collector and never taken from a client.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-Flat = Mapping[str, str]
-"""A small map of labels; the collector bounds it to 64 keys of 64 characters and values of 1,024."""
+from driftwheel_schemas.decisions import Flat, Incident, Job, Promotion, Severity, Trigger, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,122 +151,6 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """
-    What a detector says of a series. `id` is uuid5(series, detector, reference version, epoch).
-
-    `evidence` is log10 of the e-detector (or the statistic of a rule) and `level` is where it alarms.
-    `promise` says in words what the level stands for. A verdict may be said again with a higher `revision`
-    while its sample grows; its id stays.
-    `baseline` and `current` are the means (number), shares (flag) or mean distances (vector) before and since `onset`.
-    """
-
-    id: str
-    tenant: str = "default"
-    app: str
-    signal: str
-    segment: str
-    series: str
-    detector: str
-    reference_version: str
-    epoch: int
-    revision: int = 0
-    drifted: bool
-    evidence: float
-    level: float
-    promise: str
-    at: datetime
-    accepted_at: datetime
-    onset: datetime | None = None
-    onset_accepted_at: datetime | None = None
-    direction: Literal["up", "down", "other"] = "other"
-    baseline: float | None = None
-    current: float | None = None
-    sample_size: int = 0
-    reference_size: int = 0
-    units_to_alarm: int = 0
-    reason: str = ""
-    examples: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trigger:
-    """
-    A policy's decision over one verdict. `id` is uuid5(policy, verdict id).
-
-    `held` says why nothing starts (yet); `pending` waits for a person; `approved` starts the job.
-    """
-
-    id: str
-    tenant: str = "default"
-    app: str
-    policy: str
-    verdict_id: str
-    incident_id: str
-    job: Literal["finetune", "evaluate"]
-    state: Literal["held", "pending", "approved", "refused"]
-    revision: int = 0
-    reason: str
-    signal: str
-    segment: str
-    evidence: float
-    level: float
-    onset: datetime | None = None
-    at: datetime
-    accepted_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A fine-tuning or an evaluation. `id` is uuid5(trigger id, kind). Said again as its state moves on."""
-
-    id: str
-    tenant: str = "default"
-    app: str
-    trigger_id: str
-    kind: Literal["finetune", "evaluate"]
-    state: Literal["requested", "running", "succeeded", "failed"]
-    revision: int = 0
-    step: str = ""
-    progress: float = 0.0
-    detail: str = ""
-    params: Flat = field(default_factory=dict)
-    dataset_id: str = ""
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promotion:
-    """
-    The gate's decision: candidate against champion, with the test that says so. `id` is uuid5(job id).
-
-    `estimate` is the mean paired difference candidate - champion of `metric`, with its confidence interval.
-    """
-
-    id: str
-    tenant: str = "default"
-    app: str
-    job_id: str
-    trigger_id: str
-    dataset_id: str
-    decision: Literal["promote", "hold", "reject"]
-    candidate: str
-    champion: str
-    artifact: str
-    metric: str
-    test: str
-    estimate: float
-    interval_low: float
-    interval_high: float
-    confidence: float
-    p_value: float
-    sample_size: int
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    reason: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """What could not be used: where it lay, why, and its bytes (the first 900 KiB and the digest of all)."""
 
@@ -292,9 +174,29 @@ EVENTS: dict[str, type] = {
     "feedback": Feedback,
     "observation": Observation,
     "verdict": Verdict,
+    "incident": Incident,
     "trigger": Trigger,
     "job": Job,
     "promotion": Promotion,
     "dead_letter": DeadLetter,
 }
 """Every event by name: the names of the JSON Schemas and of the example folders."""
+
+__all__ = [
+    "EVENTS",
+    "Attachment",
+    "DeadLetter",
+    "Feedback",
+    "Flat",
+    "Incident",
+    "Inference",
+    "Job",
+    "Message",
+    "Observation",
+    "Promotion",
+    "Severity",
+    "Text",
+    "ToolCall",
+    "Trigger",
+    "Verdict",
+]

@@ -15,7 +15,7 @@ from driftwheel.store import Row
 
 DATABASE = "driftwheel"
 
-REVISED = frozenset({"feedback", "verdicts", "triggers", "jobs", "detector_state"})
+REVISED = frozenset({"feedback", "verdicts", "incidents", "outbox", "snoozes", "triggers", "jobs", "detector_state"})
 """Tables whose rows come again with a higher revision: there the identity is id and revision."""
 
 AGAIN = frozenset({159, 202, 203, 209, 210, 241, 243, 252, 279, 473})

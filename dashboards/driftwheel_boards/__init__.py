@@ -1,0 +1,1 @@
+"""The boards, as code: what each panel asks, in which unit, drawn how."""
