@@ -32,7 +32,7 @@ from starlette.responses import Response
 
 from driftwheel.bus import Bus
 from driftwheel.collector import CollectorSettings
-from driftwheel.collector.app import create_app
+from driftwheel.collector.app import Collector, create_app
 from driftwheel.collector.serve import serving
 from driftwheel.memory import calm_memory
 from driftwheel.testing_bus import MemoryBus
@@ -66,7 +66,7 @@ def floor() -> FastAPI:
 async def serve(mode: str, folder: str, handed: int) -> None:
     """The server process: *mode* behind the listening socket *handed*."""
     calm_memory()
-    app = floor() if mode == "floor" else create_app(await bus_of(mode, Path(folder)), CollectorSettings(), clock=lambda: datetime.now(UTC))
+    app = floor() if mode == "floor" else create_app(Collector(await bus_of(mode, Path(folder)), CollectorSettings(), lambda: datetime.now(UTC)))
     await serving(app, CollectorSettings()).serve(sockets=[socket.socket(fileno=handed)])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from driftwheel.collector import CollectorSettings
-from driftwheel.collector.app import create_app
+from driftwheel.collector.app import Collector, create_app
 from driftwheel.jobs.promote import Champion
 from driftwheel.testing_bus import MemoryBus
 from driftwheel_schemas import new_id, topics
@@ -78,7 +78,7 @@ async def collecting(
     """A collector with every topic in place."""
     bus = bus or MemoryBus()
     await bus.ensure(list(topics().values()))
-    app = create_app(bus, settings or CollectorSettings(), clock=clock, champions=champions)
+    app = create_app(Collector(bus, settings or CollectorSettings(), clock, champions))
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://collector") as client,

@@ -127,7 +127,8 @@ class Observation:
     One unit's value for one series: what detectors eat. `id` is uuid5(inference or feedback id, signal, version).
 
     Exactly one of `value` and `vector` is set. `vector` is little-endian bfloat16, two bytes a dimension.
-    `kind` says how it is judged: a number by its rank, a flag (0 or 1) by its rate, a vector by its novelty.
+    `kind` says how it is judged: a number by its rank, a flag (0 or 1) by its rate, a vector by its novelty. An `accept` holds
+    nothing: from it on the series learns anew what is usual, as a person (or a promotion) said.
     `unit` is the session (else user and hour, else the inference): of one unit only the first observation counts.
     """
 
@@ -136,7 +137,7 @@ class Observation:
     app: str
     signal: str
     segment: str
-    kind: Literal["number", "flag", "vector"]
+    kind: Literal["number", "flag", "vector", "accept"]
     unit: str
     at: datetime
     accepted_at: datetime

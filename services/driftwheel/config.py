@@ -17,6 +17,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from driftwheel.actions import ActionUse
+from driftwheel.actions.delivery import NotifySettings
 from driftwheel.bus.kafka_client import KafkaSettings
 from driftwheel.collector.settings import CollectorSettings
 from driftwheel.detectors.settings import DetectionSettings
@@ -26,6 +28,7 @@ from driftwheel.pipeline.carrier import ShellSettings
 from driftwheel.pipeline.joiner import JoinSettings
 from driftwheel.pipeline.signals import SignalsSettings
 from driftwheel.policies import Policy
+from driftwheel.policies.rules import Rule
 from driftwheel.store.clickhouse import StoreSettings
 
 FILE = "driftwheel.toml"
@@ -89,7 +92,10 @@ class Settings:
     embeddings: EmbeddingSettings = field(default_factory=EmbeddingSettings)
     feedback: JoinSettings = field(default_factory=JoinSettings)
     detection: DetectionSettings = field(default_factory=DetectionSettings)
+    rules: Sequence[Rule] = ()
     policies: Sequence[Policy] = ()
+    actions: Sequence[ActionUse] = ()
+    notify: NotifySettings = field(default_factory=NotifySettings)
     jobs: JobSettings = field(default_factory=JobSettings)
 
 
@@ -112,6 +118,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         if variable.startswith(PREFIX) and variable not in SDK_ONLY:
             _put(table, variable, environ[variable])
     settings: Settings = _build(Settings, table, name)
+    for what, given in (("rules", settings.rules), ("policies", settings.policies), ("actions", settings.actions)):
+        names = [one.name for one in given]
+        if twice := sorted({one for one in names if names.count(one) > 1}):
+            raise ConfigError(f"{name}: {what}: two are called {twice[0]!r}; what they say is told apart by their names")
     return settings
 
 
@@ -152,7 +162,7 @@ def _build(kind: Any, value: Any, path: str) -> Any:  # noqa: PLR0911  one line 
     if isinstance(value, dict) and inner and all(map(is_dataclass, inner)):
         return _dataclass(_fitting(inner, value), value, path)
     if kind is timedelta and isinstance(value, str):
-        return _duration(value, path)
+        return duration(value, path)
     if (kind is Path or Path in inner) and isinstance(value, str):
         return Path(value).expanduser()
     try:
@@ -186,7 +196,13 @@ def _fitting(kinds: Sequence[Any], value: Mapping[str, Any]) -> Any:
     return max(kinds, key=lambda kind: len({one.name for one in fields(kind)} & value.keys()))
 
 
-def _duration(value: str, path: str) -> timedelta:
+def duration(value: str, path: str) -> timedelta:
+    """
+    The time that *value* says. Raises `ConfigError`, naming *path*.
+
+    >>> duration("1.5h", "x")
+    datetime.timedelta(seconds=5400)
+    """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", value.strip())
     if not found:
         raise ConfigError(f"{path}: {value!r} is no duration; write a number and one of s, m, h, d, w, as in 6h")

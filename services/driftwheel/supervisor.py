@@ -29,7 +29,7 @@ PROCESSES: Mapping[str, tuple[str, ...]] = {
     "store": ("store",),
     "collector": ("collector",),
     "workers": ("signals", "feedback"),
-    "detection": ("detection", "triggers"),
+    "detection": ("detection", "rules", "triggers"),
     "enrich": ("enrich",),
     "jobs": ("jobs",),
 }

@@ -1,6 +1,7 @@
 """A bus in memory, for tests of what speaks to a bus. It keeps the port's promises but outlives nothing."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -16,6 +17,7 @@ class MemoryBus:
     def __init__(self) -> None:
         self.logs: dict[str, list[list[Record]]] = {}
         self.committed: dict[tuple[str, Claim], int] = {}
+        self.unread: Counter[str] = Counter()
         self.appends = 0
         self.failure: Exception | None = None
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import platform
 import signal
 import threading
 import time
@@ -13,8 +14,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from driftwheel import actions
 from driftwheel import signals as signal_table
-from driftwheel.bus import Bus
+from driftwheel.actions import Reach
+from driftwheel.actions.delivery import Delivery
+from driftwheel.answers import tell
+from driftwheel.bus import Bus, Claim
 from driftwheel.bus.local import LocalBus, LocalSettings
 from driftwheel.config import Settings
 from driftwheel.errors import ConfigError
@@ -26,19 +31,24 @@ from driftwheel.pipeline.health import Health
 from driftwheel.pipeline.joiner import Joiner
 from driftwheel.pipeline.local import Shell
 from driftwheel.pipeline.patience import Patience
+from driftwheel.pipeline.rules import Rules
 from driftwheel.pipeline.signals import Signals
-from driftwheel.pipeline.triggers import Triggers
+from driftwheel.pipeline.telemetry import Telemetry
+from driftwheel.pipeline.triggers import Telling, Triggers
 from driftwheel.signals import Signal
+from driftwheel.store import Store
 from driftwheel.store.clickhouse import ClickHouse
-from driftwheel_schemas import topics
+from driftwheel_schemas import Trigger, topics
 from driftwheel_schemas.topics import OBSERVATIONS, TRIGGERS, VERDICTS
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
     from driftwheel.pipeline.faust_shell import FaustShell
 
 log = logging.getLogger(__name__)
 
-WORKERS = ("signals", "feedback", "detection", "triggers", "enrich")
+WORKERS = ("signals", "feedback", "detection", "rules", "triggers", "enrich")
 ROLES = ("store", "collector", *WORKERS, "jobs")
 
 
@@ -90,7 +100,9 @@ def worker_of(role: str, settings: Settings, partitions: Callable[[str], int]) -
         case "detection":
             return Detection(partitions(VERDICTS), settings.detection)
         case "triggers":
-            return Triggers(settings.policies, partitions(TRIGGERS))
+            return Triggers(settings.policies, partitions(TRIGGERS), Telling(actions=settings.actions, link=settings.notify.link))
+        case "rules":
+            return Rules(settings.rules, partitions(VERDICTS))
         case "enrich":
             from driftwheel import embedders
             from driftwheel.pipeline.enrich import Enrich
@@ -130,12 +142,37 @@ async def run_workers(roles: Sequence[str], settings: Settings, stop: asyncio.Ev
         counts = {topic: await patience(partial(bus.partitions, topic)) for topic in (OBSERVATIONS, VERDICTS, TRIGGERS)}
         outside = Outside(bus, open_store(settings), clock)
         shells = {role: shell_of(worker_of(role, settings, counts.__getitem__), outside, settings) for role in roles}
-        with _metrics({role: shell.health for role, shell in shells.items()}, settings):
+        runs = {role: shell.run for role, shell in shells.items()}
+        healths = {role: shell.health for role, shell in shells.items()}
+        if "triggers" in roles and settings.actions:
+            delivery = delivery_of(outside, settings, lambda: Claim(VERDICTS, 0) in shells["triggers"].claims)
+            runs["delivery"], healths["delivery"] = delivery.run, delivery.health
+        if isinstance(bus, LocalBus):
+            runs["retention"] = partial(_retain, bus)
+        runs["telemetry"] = telemetry_of(meters.registry_of(healths), outside.store, roles, settings).run
+        with _metrics(healths, settings):
             async with asyncio.TaskGroup() as group:
-                for role, shell in shells.items():
-                    group.create_task(shell.run(stop), name=role)
-                if isinstance(bus, LocalBus):
-                    group.create_task(_retain(bus, stop), name="retention")
+                for name, run in runs.items():
+                    group.create_task(run(stop), name=name)
+
+
+def delivery_of(outside: Outside, settings: Settings, duty: Callable[[], bool]) -> Delivery:
+    """What delivers the notices of the configured actions, while *duty* says that this process is the one to do it."""
+    loop = asyncio.get_running_loop()
+
+    def start(trigger: Trigger) -> None:  # called in the thread of an action
+        asyncio.run_coroutine_threadsafe(tell(outside.bus, outside.store, trigger), loop).result(timeout=settings.store.timeout_s)
+
+    at = settings.notify
+    reach = Reach(allow_private=at.allow_private, timeout_s=at.timeout_s, start=start)
+    made = {use.name: actions.load(use, reach) for use in settings.actions}
+    return Delivery(outside.store, made, at, outside.clock, duty)
+
+
+def telemetry_of(registry: "CollectorRegistry", store: Store, roles: Sequence[str], settings: Settings) -> Telemetry:
+    """What keeps the numbers of this process; it is called by its host and its roles, and its slot where it has one."""
+    instance = "/".join(filter(None, (platform.node(), "+".join(roles), settings.bus.kafka.slot)))
+    return Telemetry(registry=registry, store=store, instance=instance, clock=clock)
 
 
 def shell_of(worker: Worker, outside: Outside, settings: Settings) -> "Shell | FaustShell":
@@ -155,8 +192,12 @@ async def run_jobs(settings: Settings, stop: asyncio.Event) -> None:
     health = Health()
     async with open_bus(settings) as bus:
         place = Place(data=settings.data, settings=settings.jobs, clock=clock)
-        with _metrics({"jobs": health}, settings):
-            await Jobs(bus, open_store(settings), launchers.load("local"), place, health).run(stop)
+        store, healths = open_store(settings), {"jobs": health}
+        with _metrics(healths, settings):
+            async with asyncio.TaskGroup() as group:
+                telemetry = telemetry_of(meters.registry_of(healths), store, ["jobs"], settings)
+                group.create_task(telemetry.run(stop), name="telemetry")
+                group.create_task(Jobs(bus, store, launchers.load("local"), place, health).run(stop), name="jobs")
 
 
 @contextlib.contextmanager
@@ -181,7 +222,7 @@ def _run_store(settings: Settings) -> None:
 
 async def run_collector(settings: Settings, stop: asyncio.Event) -> None:
     """Serve the collector until *stop*; requests under way are finished."""
-    from driftwheel.collector.app import create_app
+    from driftwheel.collector.app import Collector, create_app
     from driftwheel.collector.serve import listen, serve
     from driftwheel.jobs.service import champion
 
@@ -189,8 +230,12 @@ async def run_collector(settings: Settings, stop: asyncio.Event) -> None:
     store = open_store(settings)
     with listen(collector) as where:
         async with open_bus(settings) as bus:
-            app = create_app(bus, collector, clock=clock, champions=lambda tenant, app: champion(store, tenant, app))
-            await serve(app, collector, stop, where)
+            collect = Collector(bus, collector, clock, lambda tenant, app: champion(store, tenant, app))
+            done = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(telemetry_of(collect.meters.registry, store, ["collector"], settings).run(done), name="telemetry")
+                await serve(create_app(collect), collector, stop, where)
+                done.set()
 
 
 def _run(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:

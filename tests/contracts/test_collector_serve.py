@@ -17,7 +17,7 @@ import pytest
 from collecting import an_inference
 from driftwheel.bus import Outgoing
 from driftwheel.collector import CollectorSettings, Key
-from driftwheel.collector.app import create_app
+from driftwheel.collector.app import Collector, create_app
 from driftwheel.collector.serve import listen, serve
 from driftwheel.errors import ConfigError, InUse
 from driftwheel.testing_bus import MemoryBus
@@ -43,7 +43,7 @@ class SlowBus(MemoryBus):
 async def served(bus: MemoryBus) -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Task[None]]]:
     settings = CollectorSettings(port=0)
     await bus.ensure(list(topics().values()))
-    app = create_app(bus, settings, clock=lambda: datetime.now(UTC))
+    app = create_app(Collector(bus, settings, lambda: datetime.now(UTC)))
     stop = asyncio.Event()
     with listen(settings) as where:
         task = asyncio.create_task(serve(app, settings, stop, where))
@@ -85,11 +85,11 @@ PROCESS = """
 import sys
 from datetime import UTC, datetime
 from driftwheel.collector import CollectorSettings
-from driftwheel.collector.app import create_app
+from driftwheel.collector.app import Collector, create_app
 from driftwheel.collector.serve import run
 from driftwheel.testing_bus import MemoryBus
 settings = CollectorSettings(port=int(sys.argv[1]))
-run(create_app(MemoryBus(), settings, clock=lambda: datetime.now(UTC)), settings)
+run(create_app(Collector(MemoryBus(), settings, lambda: datetime.now(UTC))), settings)
 """
 
 

@@ -25,7 +25,14 @@ def written(folder: Path, text: str) -> Path:
         ("[[policies]]\nname = 'a'\nsignal = 'x'\ncooldown = '6 hours'", "policies[0].cooldown: '6 hours' is no duration"),
         ("[[policies]]\nname = 'a'\nsignal = 'x'\napproval = 'maybe'", "policies[0].approval: Invalid enum value 'maybe'"),
         ("[collector]\nhost = '0.0.0.0'", "can be reached from other machines and there is no key"),
-        ("[detection]\nbudget_per_week = 7.0\n[[detection.rules]]\nsignal = 'x'", "a limit needs `above` or `below`"),
+        ("[[rules]]\nname = 'slow'\nkind = 'limit'", "rules[slow]: a limit needs `above` or `below`"),
+        ("[[rules]]\nname = 'a'\nkind = 'silent'", "rules[0].kind: Invalid enum value 'silent'"),
+        (
+            "[[rules]]\nname = 'a'\nkind = 'burn'\nsignal = 'error.flag'",
+            "rules[a]: a burn rate needs the `signal` of a flag and an `objective`",
+        ),
+        ("[[rules]]\nname = 'a'\nkind = 'silence'\nby = ['user']", "rules[a].by: ['user'] is not known; known: app, environment,"),
+        ("[[actions]]\nname = 'a'\nuse = 'retrain'\n[[actions]]\nname = 'a'\nuse = 'retrain'", "actions: two are called 'a'"),
         ("x = ", "is no TOML"),
     ],
 )
@@ -56,7 +63,7 @@ def test_variables_win_over_the_file_and_those_of_the_sdk_are_not_ours(tmp_path:
 
 
 def test_policies_and_rules_read_as_they_are_written(tmp_path: Path) -> None:
-    """Durations have units, a rule is known by its fields."""
+    """Durations have units, a list of tables is a list of settings."""
     settings = load(
         written(
             tmp_path,
@@ -66,13 +73,20 @@ def test_policies_and_rules_read_as_they_are_written(tmp_path: Path) -> None:
             signal = "feedback.*"
             cooldown = "36h"
 
-            [[detection.rules]]
+            [[rules]]
+            name = "slow"
+            kind = "limit"
             signal = "latency.seconds"
+            statistic = "quantile"
+            window = "15m"
             above = 5.0
 
-            [[detection.rules]]
-            signal = "latency.seconds"
-            after_s = 600.0
+            [[actions]]
+            name = "oncall"
+            use = "apprise"
+            severity = "page"
+            on = ["incident", "trigger"]
+            params = { url = "slack://a/b/c" }
 
             [[signals]]
             use = "language"
@@ -83,7 +97,8 @@ def test_policies_and_rules_read_as_they_are_written(tmp_path: Path) -> None:
     )
 
     assert (settings.policies[0].cooldown, settings.policies[0].approval) == (timedelta(hours=36), "manual")
-    assert [type(rule).__name__ for rule in settings.detection.rules] == ["LimitRule", "SilenceRule"]
+    assert (settings.rules[0].window, settings.rules[0].quantile, settings.rules[0].severity) == (timedelta(minutes=15), 0.95, "ticket")
+    assert (settings.actions[0].on, settings.actions[0].params) == (("incident", "trigger"), {"url": "slack://a/b/c"})
     assert settings.signals[0].params == {"main": "pt"}
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftwheel.bus import Claim, Record
-from driftwheel.detectors.settings import DetectionSettings, LimitRule, SilenceRule
+from driftwheel.detectors.settings import DetectionSettings
 from driftwheel.errors import TooManyRejects
 from driftwheel.pipeline import Batch, Outcome, Row
 from driftwheel.pipeline.detection import Detection
@@ -27,7 +27,6 @@ SETTINGS = DetectionSettings(
     references={"number": 64, "flag": 64, "vector": 96},
     cap=400,
     keep=200,
-    rules=[LimitRule(signal="latency.*", above=4.0, last=20, least=10)],
 )
 
 
@@ -145,9 +144,9 @@ def straight(records: list[Record]) -> World:
 
 
 def test_the_traffic_has_what_the_laws_are_about(straight: World, records: list[Record]) -> None:
-    """Two detectors and a rule find the change, each alarm is said several times, the third series is quiet, all is acked."""
+    """Two detectors find the change, each alarm is said several times, the third series is quiet, all is acked."""
     assert {verdict.signal for verdict in straight.said} == {"latency.seconds", "refusal.flag"}
-    assert {verdict.detector for verdict in straight.said} == {"conformal", "rate", "rule.threshold"}
+    assert {verdict.detector for verdict in straight.said} == {"conformal", "rate"}
     assert max(verdict.revision for verdict in straight.said) >= 2
     assert all(verdict.drifted for verdict in straight.said)
     assert straight.acked == len(records)
@@ -326,75 +325,24 @@ def test_a_batch_that_is_mostly_bad_changes_nothing() -> None:
     assert core.series == {}
 
 
-def test_silence_is_told_once_and_ends_with_the_next_unit() -> None:
-    """No unit for the time of the rule: told on a tick once nothing is left to read, dated by the last unit, and again after the next silence."""
-    rules = replace(SETTINGS, rules=[SilenceRule(signal="latency.*", after_s=600)])
-    world = World(rules, log_of([observation(i) for i in range(5)]))
-    core, _ = world.start()
-    world.now = START + timedelta(hours=2)
-    for _ in range(3):
-        world.step(core, [])
-    assert world.said == []
-    world.step(core, world.records)
-    for _ in range(5):
-        world.step(core, [])
-
-    (told,) = world.said
-    assert (told.detector, told.promise, told.drifted) == ("rule.silence", "a rule, no promise", True)
-    assert told.accepted_at == START + timedelta(seconds=80 + 600)
-    assert "Nothing came for 600 s: the last unit was accepted at 2026-01-05 00:01:20 UTC" in told.reason
-    later = [replace(one, offset=1) for one in log_of([observation(400)])]
-    world.step(core, later)
-    world.now += timedelta(hours=3)
-    for _ in range(3):
-        world.step(core, [])
-    assert [verdict.epoch for verdict in world.said] == [0, 1]
-
-
-def test_a_backlog_is_no_silence() -> None:
-    """A worker that took over a partition waits until it has read what is there before it calls a series silent."""
-    world = World(replace(SETTINGS, rules=[SilenceRule(signal="latency.*", after_s=600)]), log_of([observation(i) for i in range(20)]))
-    core, _ = world.start()
-    world.step(core, world.records[:2])
-    world.now += timedelta(seconds=6)
-    world.step(core, [])
-    world.now = START + timedelta(hours=2)
-    core, at = world.start()
-    world.step(core, [])
-    world.step(core, world.records[at:])
-    world.step(core, [])
-
-    assert world.said == []
-
-
-def test_a_limit_is_told_with_its_bound_and_not_again_until_it_was_kept() -> None:
-    """The share over the last units against the bound: one id while it is broken, another when it is broken anew."""
-    rules = replace(SETTINGS, rules=[LimitRule(signal="error.flag", above=0.3, last=20, least=10)])
-    flicker = [0.0] * 18 + [1.0] * 10
-    pattern = [0.0] * 30 + [1.0] * 20 + flicker + [0.0] * 60 + [1.0] * 20
-    world = World(rules, log_of([observation(i, "error.flag", value) for i, value in enumerate(pattern)], 500))
-    core, _ = world.start()
-    world.step(core, world.records)
-
-    told = [verdict for verdict in world.said if verdict.detector == "rule.share"]
-    assert [(verdict.epoch, verdict.revision) for verdict in told if verdict.revision == 0] == [(0, 0), (1, 0)]
-    assert told[0].at == START + timedelta(seconds=20 * 36)
-    assert "The share of the last 20 units is 35.0 %, above the limit of 30.0 %. This is a rule, no promise." in told[0].reason
-
-
-def test_an_accepted_baseline_survives_a_restart(straight: World) -> None:
-    """`accept` begins a new epoch, which is stored with the next snapshot also when nothing comes."""
+def test_an_accepted_baseline_is_an_event_that_survives_a_restart(straight: World) -> None:
+    """An `accept` begins a new epoch of its series alone, is part of the next snapshot, and is not taken twice from one record."""
+    accept = observation(0, kind="accept", value=None)
+    last = Record(OBSERVATIONS, 0, straight.acked, "", msgspec.json.encode(accept), {}, START + timedelta(hours=1))
+    unknown = replace(last, offset=last.offset + 1, value=msgspec.json.encode(replace(accept, signal="unknown.number")))
     world, name = World(SETTINGS, [], states=dict(straight.states)), "default/latency.seconds{app=shop}"
     core, _ = world.start()
-    before = core.series[name].detector.finding().epoch
-    assert core.accept(name)
-    assert not core.accept("default/unknown{}")
+    before = {series: one.detector.finding().epoch for series, one in core.series.items()}
+    assert world.step(core, [last, unknown]).counts["accepted"] == 1
     for _ in range(8):
-        assert dict(world.step(core, []).acks) == {}
+        world.step(core, [])
     again, _ = world.start()
+    assert "accepted" not in world.step(again, [last]).counts
 
-    assert again.series[name].detector.finding().epoch == before + 1
-    assert again.series[name].offset == straight.acked
+    assert {series: one.detector.finding().epoch - before[series] for series, one in again.series.items()} == {
+        series: int(series == name) for series in before
+    }
+    assert again.series.keys() == before.keys()
 
 
 def test_a_state_that_cannot_be_read_is_counted_and_learned_anew(straight: World) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from driftwheel.errors import ConfigError
@@ -80,7 +81,8 @@ class ActionUse:
     """
     One configured action: a name in the table (or `package.module:Class`), its parameters, and what it is told of.
 
-    `severity` is the least it hears of; `app` is a shell pattern; `on` are the first words of the kinds of notices.
+    `severity` is the least it hears of; `app` is a shell pattern; `on` are the first words of the kinds of notices. A parameter
+    whose name ends in `_file` names a file that holds it: a secret need not stand in the settings.
     """
 
     name: str
@@ -109,9 +111,15 @@ def load(use: ActionUse, reach: Reach) -> Action:
     if not name:
         raise ConfigError(f"actions[{use.name}].use: no action called {use.use!r}; known: {', '.join(ACTIONS)}, or package.module:Class")
     try:
-        made: Action = getattr(import_module(module), name)(reach, **use.params)
+        params = {
+            key.removesuffix("_file"): Path(value).read_text("utf-8").strip() if key.endswith("_file") else value
+            for key, value in use.params.items()
+        }
+        made: Action = getattr(import_module(module), name)(reach, **params)
     except (ImportError, AttributeError) as missing:
         raise ConfigError(f"actions[{use.name}].use: {where} cannot be imported: {missing}") from missing
+    except OSError as missing:
+        raise ConfigError(f"actions[{use.name}].params: {missing.filename} cannot be read ({missing.strerror})") from missing
     except TypeError as wrong:
         raise ConfigError(f"actions[{use.name}].params: {wrong}") from wrong
     return made

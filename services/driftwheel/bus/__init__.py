@@ -5,6 +5,7 @@ This is the port. `local.py` keeps the log in SQLite on one machine; `kafka.py` 
 `tests/contracts/test_bus.py` is the contract that every implementation passes.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -90,6 +91,9 @@ class Consumer(Protocol):
 
 class Bus(Protocol):
     """A connection to the log. Closed with `close`; safe to share between the tasks of one event loop."""
+
+    unread: Counter[str]
+    """Topic → records that retention dropped before a group had read them, as far as this process saw it."""
 
     async def ensure(self, topics: Sequence[Topic]) -> None:
         """Create what is missing of *topics*. Raises `ConfigError` for a topic that has other partitions."""

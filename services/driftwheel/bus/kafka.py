@@ -8,6 +8,7 @@ fails may have landed in part: it is sent again, and identity is the event id (d
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -44,6 +45,8 @@ class KafkaBus:
     def __init__(self, settings: KafkaSettings, *, silence_s: float = SILENCE_S) -> None:
         self.settings = settings
         self._silence_s = silence_s
+        self.unread: Counter[str] = Counter()
+        self._gone: dict[tuple[str, str, int], int] = {}
         self._counts: dict[str, int] = {}
         self._open = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
@@ -131,13 +134,15 @@ class KafkaBus:
         return {where.partition: begin for where, begin in (await _asked(reader.beginning_offsets(wanted))).items()}
 
     async def lag(self, group: str, topic: str) -> dict[int, int]:
-        """For each partition how many records *group* has not committed yet; what retention took from it is told in the log."""
+        """For each partition how many records *group* has not committed yet; what retention took from it is logged and counted once."""
         name = self.settings.physical(topic)
         done = {where.partition: offset for where, offset in (await self._committed(group)).items() if where.topic == name}
         begins = await self.begins(topic)
         for partition, offset in done.items():
-            if offset < begins[partition]:
-                lost = begins[partition] - offset
+            told = self._gone.get((group, topic, partition), offset)
+            if (lost := begins[partition] - max(offset, told)) > 0:
+                self._gone[group, topic, partition] = begins[partition]
+                self.unread[topic] += lost
                 log.error(
                     "%s[%d]: retention dropped %d records that %s had not read; see lag and retention.ms", name, partition, lost, group
                 )

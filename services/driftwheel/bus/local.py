@@ -7,6 +7,7 @@ and survives power loss.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class LocalBus:
         self._reader = ThreadPoolExecutor(1, "bus-read")
         self._logs: dict[str, Segments] = {}
         self._groups: Groups | None = None
+        self.unread: Counter[str] = Counter()
         self._writer = Writer(folder, self._open_log, max_bytes=self.settings.max_bytes, clock=self.settings.clock)
         self._consumers: list[LocalConsumer] = []
         self._topics: dict[str, Topic] = {}
@@ -215,6 +217,7 @@ class LocalBus:
                 )
                 if old or (tight and passed and not unread):
                     if log.drop(number):
+                        self.unread[topic.name] += unread
                         dropped.append(Dropped(topic.name, sum(ends.values()) - sum(starts.values()), unread))
                 else:
                     break  # older ones first: offsets stay without a gap

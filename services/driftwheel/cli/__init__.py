@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from driftwheel.cli import decide, letters, logs, look, manage, operate
+from driftwheel.cli import decide, letters, logs, look, manage, operate, verdicts
 from driftwheel.cli.context import Context
 from driftwheel.errors import DriftwheelError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Watches LLM applications in production and turns what it sees into better models.",
 )
 
-for module in (operate, look, decide, letters, manage):
+for module in (operate, verdicts, look, decide, letters, manage):
     module.register(app)
 
 

@@ -44,7 +44,7 @@ def refuse(context: typer.Context, id_: Annotated[str, typer.Argument(metavar="T
 
 
 def _answer(context: typer.Context, id_: str, data: Path | None, state: Literal["approved", "refused"]) -> None:
-    from driftwheel.jobs.approval import answer
+    from driftwheel.answers import answer
     from driftwheel.store.clickhouse import ClickHouse
     from driftwheel.wiring import clock, open_bus
 

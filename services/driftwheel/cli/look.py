@@ -1,4 +1,4 @@
-"""`query`, `verdict`, `doctor`, `dataset`: what is there, and why."""
+"""`query`, `doctor`, `dataset`: what is there, and whether it does well."""
 
 import asyncio
 import shutil
@@ -25,7 +25,6 @@ CELL = 120
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to *app*."""
     app.command()(query)
-    app.command()(verdict)
     app.command()(doctor)
     app.command()(dataset)
 
@@ -45,24 +44,6 @@ def query(
             print(msgspec.json.encode(row).decode())  # noqa: T201  data goes to stdout as it is
         return
     show(rows, f"{len(rows)} rows")
-
-
-def verdict(
-    context: typer.Context,
-    id_: Annotated[str, typer.Argument(metavar="[ID]", help="The beginning of a verdict's id; without it, the newest verdicts.")] = "",
-    data: Data = None,
-) -> None:
-    """What detectors say, and why policies acted on it or not."""
-    store = store_of(of(context).settings(data))
-    if not id_:
-        rows = store.ask("newest_verdicts", {"limit": 40})
-        show(rows, "newest verdicts: alarms first, then the quiet series with the most evidence")
-        return
-    rows = store.ask("verdict", {"id": id_})
-    if not rows:
-        raise DriftwheelError(f"no verdict begins with {id_!r}; `driftwheel verdict` lists the newest")
-    facts(rows[0])
-    show(store.ask("triggers_of_verdict", {"id": rows[0]["id"]}), "what policies decided")
 
 
 def dataset(

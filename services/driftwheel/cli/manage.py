@@ -1,4 +1,4 @@
-"""`admin`: the schema of the store, the topics, and keys."""
+"""`admin`: the schema of the store, the topics, actions, and keys."""
 
 import asyncio
 import hashlib
@@ -13,12 +13,14 @@ from driftwheel.errors import ConfigError
 from driftwheel_schemas import topics as known_topics
 
 topics = typer.Typer(no_args_is_help=True, help="The topics of topics.toml, and the cluster's.")
-admin = typer.Typer(no_args_is_help=True, help="The schema of the store, the topics, and keys.")
+actions = typer.Typer(no_args_is_help=True, help="Who is told of incidents.")
+admin = typer.Typer(no_args_is_help=True, help="The schema of the store, the topics, actions, and keys.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to *app*."""
     admin.add_typer(topics, name="topics")
+    admin.add_typer(actions, name="actions")
     app.add_typer(admin, name="admin")
 
 
@@ -29,6 +31,42 @@ def migrate(context: typer.Context) -> None:
 
     done = run(store_of(of(context).settings()))
     console.print("\n".join(f"applied {name}" for name in done) or "the store has the newest schema")
+
+
+@actions.command("list")
+def list_actions(context: typer.Context) -> None:
+    """The configured actions, and what each is told of."""
+    for one in of(context).settings().actions:
+        console.print(f"{one.name}: {one.use}, from {one.severity} on, apps {one.app}, {', '.join(one.on)}", markup=False)
+
+
+@actions.command()
+def test(context: typer.Context, name: Annotated[str, typer.Argument()]) -> None:
+    """Send a test notice through an action, now, and say what the receiver said."""
+    from driftwheel.actions import Notice, Reach, load
+    from driftwheel.wiring import clock
+    from driftwheel_schemas import new_id
+
+    settings, now = of(context).settings(), clock()
+    use = next((one for one in settings.actions if one.name == name), None)
+    if use is None:
+        raise ConfigError(f"no action called {name!r}; known: {', '.join(one.name for one in settings.actions) or 'none'}")
+    at = settings.notify
+    notice = Notice(
+        id=new_id(),
+        kind="test",
+        tenant="default",
+        app="driftwheel",
+        severity="ticket",
+        subject=new_id(),
+        title="Driftwheel: a test",
+        text="Somebody tried whether this channel works. Nothing is wrong.",
+        link=at.link,
+        at=now,
+        starts_at=now,
+    )
+    reach_ = Reach(allow_private=at.allow_private, timeout_s=at.timeout_s, start=lambda _: None)
+    console.print(f"{name}: {load(use, reach_).send(notice)}", markup=False)
 
 
 @topics.command("list")

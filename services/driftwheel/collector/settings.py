@@ -9,8 +9,8 @@ from typing import Literal
 from driftwheel.errors import ConfigError
 from driftwheel.privacy import Profile
 
-Scope = Literal["ingest:write", "feedback:write", "query:read"]
-"""What a key may do: send inferences, send feedback, ask for the champion."""
+Scope = Literal["ingest:write", "feedback:write", "query:read", "alerts:write"]
+"""What a key may do: send inferences, send feedback, ask for the champion, send alerts (which may start a training, so it has to be named)."""
 
 MIB = 1024 * 1024
 

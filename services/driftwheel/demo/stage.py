@@ -10,11 +10,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import driftwheel
+from driftwheel.answers import answer
 from driftwheel.bus import Bus
 from driftwheel.config import Settings, load
 from driftwheel.demo.story import Asked, Click, latency
 from driftwheel.errors import DriftwheelError
-from driftwheel.jobs.approval import answer
 from driftwheel.jobs.folder import CONFIG, QUESTIONS, Progress, read_lines, to_lines, write
 from driftwheel.jobs.generate import ANSWERS, Answered
 from driftwheel.jobs.generate import Asked as Question

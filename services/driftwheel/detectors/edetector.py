@@ -135,6 +135,7 @@ class EDetector:
             evidence=alarm.evidence if alarm else _log10(course.evidence.total),
             level=0.0,
             promise=self._promise(),
+            stated=not course.loose,
             at=moment_of(course.at),
             accepted_at=moment_of(course.clock),
             onset=moment_of(alarm.onset) if alarm else None,

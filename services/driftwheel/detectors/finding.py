@@ -1,4 +1,4 @@
-"""What a detector or a rule says, before it is said of a series."""
+"""What a detector says, before it is said of a series."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,8 @@ class Finding:
     The fields of a `Verdict` that a detector knows; the series adds its name.
 
     `version` is that of the reference, empty while it is being filled. A finding that is not drifted has as `revision`
-    the units seen so far, so that it can be told of a series again and again.
+    the units seen so far, so that it can be told of a series again and again. `stated` says that the promise holds: only
+    such a finding may wake somebody.
     """
 
     version: str
@@ -23,6 +24,7 @@ class Finding:
     evidence: float
     level: float
     promise: str
+    stated: bool
     at: datetime
     accepted_at: datetime
     onset: datetime | None = None

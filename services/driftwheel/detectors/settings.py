@@ -1,4 +1,4 @@
-"""What a person can set about detection: the false-alarm budget, reference sizes, bounds, and fixed rules."""
+"""What a person can set about detection: the false-alarm budget, reference sizes, and bounds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,46 +43,6 @@ class DetectorSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitRule:
-    """
-    The mean (or a quantile) of the last `last` units, of the last `window_s` seconds where given, against fixed bounds.
-
-    `signal` is a pattern as in `latency.*`. Of flags the mean is their share. Nothing is said below `least` units.
-    """
-
-    signal: str
-    above: float | None = None
-    below: float | None = None
-    quantile: float | None = None
-    last: int = 100
-    least: int = 20
-    window_s: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.above is None and self.below is None:
-            raise ConfigError(f"detection.rules[{self.signal}]: a limit needs `above` or `below`")
-        if self.quantile is not None and not 0 < self.quantile < 1:
-            raise ConfigError(f"detection.rules[{self.signal}].quantile: {self.quantile} is not between 0 and 1")
-        if not 1 <= self.least <= self.last <= 10_000:
-            raise ConfigError(f"detection.rules[{self.signal}]: needs 1 <= least ({self.least}) <= last ({self.last}) <= 10000")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SilenceRule:
-    """No unit for `after_s` seconds, by the times at which units were accepted."""
-
-    signal: str
-    after_s: float = 3600.0
-
-    def __post_init__(self) -> None:
-        if self.after_s <= 0:
-            raise ConfigError(f"detection.rules[{self.signal}].after_s: {self.after_s} is no time; give seconds above 0")
-
-
-RuleSettings = LimitRule | SilenceRule
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionSettings:
     """
     How all series are watched.
@@ -103,7 +63,6 @@ class DetectionSettings:
     patterns: Sequence[tuple[str, int]] = ()
     cap: int = 8000
     keep: int = 4000
-    rules: Sequence[RuleSettings] = ()
     units: int = 8192
     max_series: int = 10_000
     max_bytes: int = 512 * 1024 * 1024
@@ -124,7 +83,3 @@ class DetectionSettings:
         reference = next((n for pattern, n in self.patterns if fnmatchcase(signal, pattern)), self.references[kind])
         train = reference * 5 // 8 if kind == "vector" else 0
         return DetectorSettings(budget_per_week=self.budget_per_week, reference=reference, train=train, cap=self.cap, keep=self.keep)
-
-    def rules_of(self, signal: str) -> list[RuleSettings]:
-        """The fixed rules for *signal*."""
-        return [rule for rule in self.rules if fnmatchcase(signal, rule.signal)]

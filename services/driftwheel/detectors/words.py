@@ -35,6 +35,6 @@ def _change(found: Finding, noun: str) -> str:
 
 
 def _chance(found: Finding) -> str:
-    if found.promise.startswith("not stated"):
+    if not found.stated:
         return f"How often this would be chance is {found.promise}."
     return f"By chance alone: {found.promise}."

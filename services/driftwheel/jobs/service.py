@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from driftwheel.answers import resolve
 from driftwheel.bus import Bus, Claim, Consumer, Record
 from driftwheel.errors import Interrupted
 from driftwheel.jobs.dataset import Example
@@ -25,7 +26,7 @@ from driftwheel.pipeline.health import Health
 from driftwheel.pipeline.letters import outgoing
 from driftwheel.pipeline.patience import Patience
 from driftwheel.store import Row, Store
-from driftwheel_schemas import DeadLetter, Job, Promotion, Trigger
+from driftwheel_schemas import DeadLetter, Incident, Job, Promotion, Trigger
 from driftwheel_schemas.topics import JOBS, PROMOTIONS, TRIGGERS
 
 T = TypeVar("T")
@@ -152,6 +153,15 @@ class Jobs:
         if not isinstance(said, Snapshot):
             topic = JOBS if isinstance(said, Job) else PROMOTIONS
             await self._bus.append(list(pack(topic, await self._bus.partitions(topic), [(said.app, said)])))
+        if isinstance(said, Promotion) and said.decision == "promote":
+            await self._close(said)
+
+    async def _close(self, promotion: Promotion) -> None:
+        """A better model serves: what it was trained for is over, and what comes now is the new usual."""
+        for row in await asyncio.to_thread(self._store.ask, "trigger", {"id": promotion.trigger_id}):
+            for known in await asyncio.to_thread(self._store.ask, "incident", {"id": row["incident_id"]}):
+                why = f"{promotion.candidate} was promoted"
+                await resolve(self._bus, self._store, msgspec.convert(known, Incident), why, self._place.clock())
 
     def _wait(self, do: Callable[[], Awaitable[T]]) -> T:
         return asyncio.run_coroutine_threadsafe(self._patience(do), self._loop).result()

@@ -195,3 +195,5 @@ class Carrier:
             lag = await self.retry(partial(self._outside.bus.lag, self.worker.group, topic))
             lags |= {claim: lag[claim.partition] for claim in self.claims if claim.topic == topic}
         self.health.lags(lags)
+        if gone := sum(self._outside.bus.unread[topic] for topic in self.worker.topics):
+            self.health.counts["dropped_unread"] = gone

@@ -5,7 +5,7 @@ It says verdicts as it goes and acks only what is in a snapshot. A snapshot is t
 it only holds what was said; after a kill the next owner goes on from it and says the rest again, under the same ids.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,20 +13,13 @@ import msgspec
 
 from driftwheel.bus import Claim, Record
 from driftwheel.detectors.finding import micros
-from driftwheel.detectors.settings import DetectionSettings, SilenceRule
+from driftwheel.detectors.settings import DetectionSettings
 from driftwheel.pipeline import Answer, Batch, Insert, Outcome, Question, Row
 from driftwheel.pipeline.admission import check_rejects
 from driftwheel.pipeline.detection_series import Series, fault_of, name_of, restored, row_of
 from driftwheel.pipeline.envelope import Opened, Placed, letter, open_envelopes, pack
 from driftwheel_schemas import DeadLetter, Observation, Verdict
 from driftwheel_schemas.topics import OBSERVATIONS, VERDICTS
-
-IDLE_TICKS = 2
-"""Silence is judged on the second tick without records: a worker that took over partitions has read nothing on the first."""
-
-
-NO_RECORD = 1 << 62
-"""Where a series changed though no record did it: behind all offsets, so that no ack waits for it."""
 
 
 @dataclass(slots=True)
@@ -80,23 +73,12 @@ class Detection:
         self._partitions: dict[Claim, _Partition] = {}
         self._unsaid: list[Verdict] = []
         self._saving: list[_Saving] = []
-        self._silence = any(isinstance(rule, SilenceRule) for rule in self.settings.rules)
-        self._idle = 0
         self._unreadable = 0
 
     @property
     def series(self) -> dict[str, Series]:
         """Every series that is watched here, by its name."""
         return {name: one for partition in self._partitions.values() for name, one in partition.series.items()}
-
-    def accept(self, series: str) -> bool:
-        """Take what comes now as the baseline of *series*: a new epoch. False where it is not watched here."""
-        for partition in self._partitions.values():
-            if one := partition.series.get(series):
-                one.detector.accept()
-                one.touch(NO_RECORD)
-                return True
-        return False
 
     def seeds(self, claim: Claim, partitions: int) -> Sequence[Question]:  # noqa: ARG002  states are stored by partition
         return [Question("detector_state", {"partition": claim.partition})]
@@ -113,7 +95,6 @@ class Detection:
                 else:
                     self._unreadable += 1
         self._partitions[claim] = partition
-        self._idle = 0
 
     def revoked(self, claim: Claim) -> None:
         self._partitions.pop(claim, None)
@@ -133,7 +114,6 @@ class Detection:
         for placed in opened.events:
             step.verdicts.extend(self._take(placed, partitions[id(placed.record)], step))
         self._advance(batch.records)
-        step.verdicts.extend(self._ticks(batch))
         step.count("series_unreadable", self._unreadable)
         self._unsaid, self._saving, self._unreadable = step.verdicts, step.saving, 0
         return self._outcome(step)
@@ -160,7 +140,13 @@ class Detection:
 
     def _take(self, placed: Placed[Observation], partition: _Partition, step: _Step) -> Iterable[Verdict]:
         seen, record = placed.event, placed.record
-        series = partition.series.get(seen.series) or self._admit(partition, seen)
+        series = partition.series.get(seen.series)
+        if seen.kind == "accept":
+            if series and not series.knows(record):
+                series.accept(record.offset)
+                step.count("accepted")
+            return ()
+        series = series or self._admit(partition, seen)
         if series is None:
             step.count("series_refused")
         elif not series.holds(seen):
@@ -190,16 +176,6 @@ class Detection:
             partition = self._partitions[Claim(record.topic, record.partition)]
             partition.next = record.offset + 1
             partition.until = max(partition.until, micros(record.appended_at))
-        self._idle = 0 if records else self._idle + 1
-
-    def _ticks(self, batch: Batch) -> Iterator[Verdict]:
-        if not self._silence or self._idle < IDLE_TICKS:
-            return
-        for partition in self._partitions.values():
-            for series in partition.series.values():
-                for verdict in series.tick(batch.now):
-                    series.touch(NO_RECORD)
-                    yield verdict
 
     def _snapshot(self, step: _Step, now: datetime) -> None:
         """Store the partitions where that is due; ack up to the first record that no snapshot holds."""

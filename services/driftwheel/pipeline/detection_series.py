@@ -1,10 +1,9 @@
-"""One series in the detection worker: its detector, its rules, the units it has seen, and its snapshot."""
+"""One series in the detection worker: its detector, the units it has seen, and its snapshot."""
 
 import math
 from array import array
 from base64 import b64decode, b64encode
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Literal
@@ -17,13 +16,12 @@ from driftwheel.bus import Claim, Record
 from driftwheel.detectors import Detector, Finding, load
 from driftwheel.detectors.finding import micros
 from driftwheel.detectors.frozen import freeze, thaw
-from driftwheel.detectors.rules import Rule, rule_of
 from driftwheel.detectors.settings import DetectionSettings
 from driftwheel.pipeline import Row
 from driftwheel.pipeline.series import instant
 from driftwheel_schemas import Observation, Verdict, derived_id
 
-LAYOUT = 1
+LAYOUT = 2
 """Of a snapshot. One of another layout is not read: the series learns anew, and that is counted."""
 
 OVERHEAD = 8192
@@ -69,7 +67,7 @@ class Name:
     app: str
     signal: str
     segment: str
-    kind: Literal["number", "flag", "vector"]
+    kind: Literal["number", "flag", "vector", "accept"]
     length: int
 
     @property
@@ -89,7 +87,6 @@ class _Snapshot:
     until: int
     units: bytes
     state: bytes
-    rules: dict[str, bytes]
 
 
 @dataclass(slots=True)
@@ -104,7 +101,6 @@ class Series:
     settings: DetectionSettings
     detector_name: str = field(init=False)
     detector: Detector = field(init=False)
-    rules: list[Rule] = field(init=False)
     units: Recent = field(init=False)
     offset: int = 0
     until: int = 0
@@ -117,7 +113,6 @@ class Series:
     def __post_init__(self) -> None:
         self.detector_name = self.settings.detectors[self.name.kind]
         self.detector = load(self.detector_name, self.settings.of(self.name.signal, self.name.kind))
-        self.rules = [rule for one in self.settings.rules_of(self.name.signal) if (rule := rule_of(one, self.name.kind))]
         self.units = Recent(self.settings.units)
 
     def knows(self, record: Record) -> bool:
@@ -128,14 +123,12 @@ class Series:
         """The verdicts to be said after *seen*, the first observation of its unit, which lay at *offset*."""
         self.touch(offset)
         self.offset = min(self.offset, offset)  # lower than the snapshot only in a topic that was created anew
-        said = [self.verdict(self.detector_name, self.detector.finding())] if self.detector.update(seen) else []
-        return said + [self.verdict(rule.name, rule.finding()) for rule in self.rules if rule.update(seen)]
+        return [self.verdict(self.detector_name, self.detector.finding())] if self.detector.update(seen) else []
 
-    def tick(self, now: datetime) -> Iterator[Verdict]:
-        """The verdicts to be said when nothing came up to *now*."""
-        for rule in self.rules:
-            if rule.tick(now):
-                yield self.verdict(rule.name, rule.finding())
+    def accept(self, offset: int) -> None:
+        """What comes after the record at *offset* is the new baseline."""
+        self.touch(offset)
+        self.detector.accept()
 
     def touch(self, offset: int) -> None:
         """The record at *offset*, or something before it, changed the series."""
@@ -158,7 +151,7 @@ class Series:
         counts of units and at least the reference, 64 or more: the two never meet.
         """
         name = self.name
-        known = {one.name: getattr(found, one.name) for one in fields(found) if one.name not in {"version", "reason"}}
+        known = {one.name: getattr(found, one.name) for one in fields(found) if one.name not in {"version", "reason", "stated"}}
         return Verdict(
             id=derived_id(name.series, detector, found.version, found.epoch),
             tenant=name.tenant,
@@ -169,6 +162,7 @@ class Series:
             detector=detector,
             reference_version=found.version,
             reason=f"{name.signal} of {name.segment}: {found.reason}",
+            severity="page" if found.drifted and name.kind != "vector" and found.stated else "ticket",
             **known,
         )
 
@@ -188,7 +182,6 @@ class Series:
             self.until,
             bytes(self.units),
             detector.state(),
-            {rule.version: rule.state() for rule in self.rules},
         )
         parts = [("state", str(offset), freeze(snapshot))]
         if detector.version != self.version_saved and detector.version:
@@ -219,6 +212,8 @@ def fault_of(seen: Observation) -> str:
     """Why *seen* cannot be used, empty if it can: its value must fit its kind, and its times must have a zone."""
     if seen.at.tzinfo is None or seen.accepted_at.tzinfo is None:
         return "times need a time zone, as in 2026-01-02T03:04:05Z"
+    if seen.kind == "accept":
+        return ""
     if seen.kind == "vector":
         data = seen.vector or b""
         if not data or len(data) % 2:
@@ -246,9 +241,6 @@ def restored(state: Row, reference: Row | None, settings: DetectionSettings) -> 
         if (snapshot.layout, snapshot.detector) != (LAYOUT, series.detector_name):
             return None
         series.detector.restore(fixed, snapshot.state)
-        for rule in series.rules:
-            if rule.version in snapshot.rules:
-                rule.restore(snapshot.rules[rule.version])
     except (msgspec.DecodeError, ValueError):  # what is no state at all, or one of another release
         return None
     series.units = Recent(settings.units, snapshot.units)

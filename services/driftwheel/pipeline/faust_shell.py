@@ -69,6 +69,11 @@ class FaustShell:
         """How it does."""
         return self._carrier.health
 
+    @property
+    def claims(self) -> frozenset[Claim]:
+        """The partitions that it works on."""
+        return self._carrier.claims
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until *stop* is set; what is in hand then is finished first. Raises what the app crashed of."""
         self._stop, self._carrier.retry.gave_up = stop, stop.is_set

@@ -30,6 +30,11 @@ class Shell:
         """How it does."""
         return self._carrier.health
 
+    @property
+    def claims(self) -> frozenset[Claim]:
+        """The partitions that it works on."""
+        return self._carrier.claims
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until *stop* is set; what is in hand then is finished first."""
         self._carrier.retry.gave_up = stop.is_set

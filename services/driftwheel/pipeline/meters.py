@@ -50,11 +50,16 @@ class Meters:
         yield from (events, ready, lag, steps, delay, batch)
 
 
-def serve(roles: Mapping[str, Health], host: str, port: int) -> Callable[[], None]:
-    """Serve *roles* in a thread; call what comes back to end it. `/health/live` and `/health/ready` answer 503 for a no."""
+def registry_of(roles: Mapping[str, Health]) -> CollectorRegistry:
+    """The numbers of *roles*, for whoever asks."""
     registry = CollectorRegistry()
     registry.register(Meters(roles))
-    metrics = make_wsgi_app(registry)
+    return registry
+
+
+def serve(roles: Mapping[str, Health], host: str, port: int) -> Callable[[], None]:
+    """Serve *roles* in a thread; call what comes back to end it. `/health/live` and `/health/ready` answer 503 for a no."""
+    metrics = make_wsgi_app(registry_of(roles))
 
     def app(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         match environ["PATH_INFO"]:

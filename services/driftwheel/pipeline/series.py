@@ -1,6 +1,6 @@
 """Where an observation belongs: its segment, its unit, and times as the store reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import quote
@@ -20,7 +20,17 @@ def segment_of(event: Inference, by: Sequence[str] = SEGMENT_BY) -> str:
     >>> segment_of(event)
     'app=shop,model=m%2C1'
     """
-    return _segment(tuple(by), tuple(getattr(event, field) for field in by))
+    return segment_of_values(by, (getattr(event, field) for field in by))
+
+
+def segment_of_values(by: Sequence[str], values: Iterable[object]) -> str:
+    """
+    The segment of the fields *by* that have *values*.
+
+    >>> segment_of_values(["app", "model"], ["shop", ""])
+    'app=shop'
+    """
+    return _segment(tuple(by), tuple(values))
 
 
 @lru_cache(maxsize=4096)
@@ -57,3 +67,13 @@ def instant(moment: datetime) -> str:
     '2026-01-02T03:04:05.000006Z'
     """
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parameter(moment: datetime) -> str:
+    """
+    A time as a bound parameter of type DateTime64(6, 'UTC').
+
+    >>> parameter(datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC))
+    '2026-01-02 03:04:05.000006'
+    """
+    return instant(moment).replace("T", " ").rstrip("Z")

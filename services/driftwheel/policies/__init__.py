@@ -4,7 +4,7 @@ Policies: rules over verdicts; each verdict that a policy looks at gets one deci
 Pure: what was decided before comes in as a history, time comes from the verdict.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -38,7 +38,8 @@ class Policy:
 
     def looks_at(self, verdict: Verdict) -> bool:
         """Whether this policy has anything to say of *verdict*."""
-        return verdict.drifted and fnmatchcase(verdict.signal, self.signal) and fnmatchcase(verdict.segment, self.segment)
+        drifted = verdict.drifted and verdict.resolved_at is None
+        return drifted and fnmatchcase(verdict.signal, self.signal) and fnmatchcase(verdict.segment, self.segment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,13 @@ class Fired:
     policy: str
     tenant: str
     app: str
-    incident_id: str
     accepted_at: datetime
 
 
-def decide(policy: Policy, verdict: Verdict, history: Sequence[Fired]) -> Trigger | None:
+def decide(policy: Policy, verdict: Verdict, history: Sequence[Fired], incident_id: str) -> Trigger | None:
     """
-    The decision of *policy* over *verdict*; None when it has nothing to say, or has let this verdict through before.
+    The decision of *policy* over *verdict*, which belongs to the incident *incident_id*; None when the policy has nothing to
+    say, or has let this verdict through before.
 
     The id comes from the policy and the verdict, so a replay starts nothing twice; and a replay of the very revision
     that fired decides the same again, since what was stored then may not have been published. Decisions have even
@@ -76,7 +77,7 @@ def decide(policy: Policy, verdict: Verdict, history: Sequence[Fired]) -> Trigge
         app=verdict.app,
         policy=policy.name,
         verdict_id=verdict.id,
-        incident_id=incident_of(verdict, history),
+        incident_id=incident_id,
         job=policy.job,
         state="held" if held else granted,
         revision=revision,
@@ -92,16 +93,6 @@ def decide(policy: Policy, verdict: Verdict, history: Sequence[Fired]) -> Trigge
     )
 
 
-def incident_of(verdict: Verdict, history: Iterable[Fired], within: timedelta = timedelta(hours=24)) -> str:
-    """Verdicts of one app that follow each other within a day belong to one incident, named after the first."""
-    near = [
-        one
-        for one in history
-        if (one.tenant, one.app) == (verdict.tenant, verdict.app) and abs(verdict.accepted_at - one.accepted_at) <= within
-    ]
-    return max(near, key=lambda one: one.accepted_at).incident_id if near else derived_id("incident", verdict.id)
-
-
 def _same(one: Fired, policy: Policy, verdict: Verdict) -> bool:
     return (one.policy, one.tenant, one.app) == (policy.name, verdict.tenant, verdict.app)
 
@@ -110,7 +101,7 @@ def _hold(policy: Policy, verdict: Verdict, fired: Sequence[Fired]) -> str:
     """Why nothing starts; empty when nothing speaks against it."""
     if policy.direction not in ("any", verdict.direction):
         return f"the change is {verdict.direction}, the policy acts on {policy.direction}"
-    if verdict.sample_size < policy.min_sample:
+    if verdict.detector != "alert" and verdict.sample_size < policy.min_sample:  # somebody else's alert states no sample
         return f"{verdict.sample_size} units since the onset; the policy waits for {policy.min_sample}"
     if verdict.baseline is not None and verdict.current is not None:
         effect = abs(verdict.current - verdict.baseline)

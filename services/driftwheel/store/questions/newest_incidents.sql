@@ -1,0 +1,5 @@
+-- Open incidents first, the gravest and newest before others.
+SELECT substring(toString(id), 1, 8) AS id, state, severity, title, length(verdicts) AS verdicts, onset, opened_at, resolved_at, if(state = 'open', reason, resolution) AS why
+FROM driftwheel.incidents FINAL
+ORDER BY state, severity, opened_at DESC
+LIMIT {limit:UInt32}
