@@ -140,7 +140,7 @@ def test_migrations_are_single_statements_in_order_that_render_for_a_cluster() -
         clustered = render(migration.sql, "main")
         assert all("ON CLUSTER 'main'" in one for one in clustered)
         assert all("MergeTree" not in one or "ENGINE = Replicated" in one for one in clustered)
-    assert all(sql.startswith("-- ") for sql in views())
+    assert all(sql.startswith("-- ") and "ON CLUSTER 'main'" in render(sql, "main")[0] for sql in views())
 
 
 def test_no_text_names_a_path_of_somebodys_machine() -> None:

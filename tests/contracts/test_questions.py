@@ -30,6 +30,15 @@ PARAMS = {
     "reason": "undecodable",
     "since_s": 86_400,
     "open": 1,
+    "action": "oncall",
+    "now": "2026-11-20 10:00:00.000000",
+    "signal": "latency.seconds",
+    "by": ["app"],
+    "apps": ["*"],
+    "environments": ["*"],
+    "quantile": 0.95,
+    "since": ["2026-11-20 09:00:00.000000", "2026-11-20 08:00:00.000000"],
+    "until": ["2026-11-20 10:00:00.000000", "2026-11-20 09:00:00.000000"],
 }
 """What the questions may ask for; a new name has to be added here with an example."""
 

@@ -68,8 +68,8 @@ def decide(policy: Policy, verdict: Verdict, history: Sequence[Fired], incident_
     id_, revision = derived_id("trigger", policy.name, verdict.id), 2 * verdict.revision
     if any(one.id == id_ and one.revision != revision for one in history):
         return None
-    history = [one for one in history if one.id != id_]
-    held = _hold(policy, verdict, [one for one in history if _same(one, policy, verdict)])
+    again = any(one.id == id_ for one in history)
+    held = "" if again else _hold(policy, verdict, [one for one in history if _same(one, policy, verdict)])
     granted: Literal["pending", "approved"] = "approved" if policy.approval == "auto" else "pending"
     return Trigger(
         id=id_,

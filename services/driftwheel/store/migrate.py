@@ -101,6 +101,8 @@ def render(sql: str, cluster: str = "") -> list[str]:
     sharded = found[1] if cluster and found and found[1] in SHARDED else ""
     text = sql.replace(f"{DATABASE}.{sharded} ", f"{DATABASE}.{sharded}_local ", 1) if sharded else sql
     text = text.replace("{on_cluster}", f"ON CLUSTER '{cluster}'" if cluster else "")
+    if cluster:  # a board may ask any node
+        text = re.sub(rf"(CREATE OR REPLACE VIEW {DATABASE}\.\w+)", rf"\1 ON CLUSTER '{cluster}'", text)
     place = "" if not cluster else SHARD if sharded else EVERYWHERE
     text = re.sub(r"\{engine:(\w+)(?:\(([^)]*)\))?\}", lambda found: _engine(found[1], found[2] or "", place), text)
     if not sharded:

@@ -1,0 +1,226 @@
+"""The outbox on a real store: told once, in order, again until it lands; snoozed, skipped or given up with a reason."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from driftwheel.actions import ActionUse, Notice
+from driftwheel.actions.delivery import Delivery, NotifySettings
+from driftwheel.actions.notices import of_incident, outbox
+from driftwheel.answers import Snooze, snooze
+from driftwheel.errors import ActionFailed, Reject
+from driftwheel.store.clickhouse import ClickHouse
+from driftwheel.store.migrate import migrate
+from driftwheel_schemas import Incident, new_id
+from stores import running_store
+
+START = datetime.now(UTC).replace(microsecond=0)  # the tables have a TTL
+
+
+@dataclass(slots=True)
+class Receiver:
+    """An action that notes what it gets; `fails` are raised one after the other first."""
+
+    fails: list[Exception] = field(default_factory=list)
+    got: list[Notice] = field(default_factory=list)
+
+    def send(self, notice: Notice) -> str:
+        if self.fails:
+            raise self.fails.pop(0)
+        self.got.append(notice)
+        return "202"
+
+    @property
+    def kinds(self) -> list[str]:
+        return [one.kind for one in self.got]
+
+
+@dataclass(slots=True)
+class World:
+    """A store, one action of its own, and a clock that the test moves."""
+
+    store: ClickHouse
+    receiver: Receiver = field(default_factory=Receiver)
+    action: str = field(default_factory=new_id)
+    now: datetime = START
+
+    def delivery(self) -> Delivery:
+        settings = NotifySettings(retry_for=timedelta(hours=1))
+        return Delivery(self.store, {self.action: self.receiver}, settings, lambda: self.now, lambda: True)
+
+    def decide(self, incident: Incident) -> None:
+        """What the triggers worker stores."""
+        self.store.insert("outbox", list(outbox(of_incident(incident), [ActionUse(name=self.action, use="webhook")])))
+        self.store.insert("incidents", [msgspec.to_builtins(incident)])
+
+    def run(self, minutes: float = 0.0) -> list[str]:
+        """Deliver until nothing is due, *minutes* later; what the receiver got by then."""
+        self.now += timedelta(minutes=minutes)
+        while self.delivery().deliver(self.action):
+            pass
+        return self.receiver.kinds
+
+    def states(self) -> list[tuple[str, str, int]]:
+        sql = "SELECT kind, state, attempts FROM driftwheel.outbox FINAL WHERE action = {action:String} ORDER BY decided_at, kind"
+        return [(row["kind"], row["state"], row["attempts"]) for row in self.store.query(sql, {"action": self.action})]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    with running_store(tmp_path_factory.mktemp("outbox") / "store") as running:
+        client = running.client()
+        migrate(client)
+        yield client
+
+
+@pytest.fixture
+def world(store: ClickHouse) -> World:
+    return World(store)
+
+
+def incident(**changes: Any) -> Incident:
+    known = Incident(
+        id=new_id(),
+        app="shop",
+        state="open",
+        severity="page",
+        title="shop: error.flag is up",
+        reason="errors rose",
+        signals=("error.flag",),
+        segments=("app=shop",),
+        verdicts=(new_id(),),
+        detector="rule.limit",
+        onset=START,
+        opened_at=START,
+        changed_at=START,
+    )
+    return replace(known, **changes)
+
+
+def over(known: Incident, minutes: float = 10.0) -> Incident:
+    at = START + timedelta(minutes=minutes)
+    return replace(known, state="resolved", revision=known.revision + 1, changed_at=at, resolved_at=at, resolution="it holds again")
+
+
+def test_an_opening_and_its_end_are_told_once_each(world: World) -> None:
+    """One open incident is one notification, then its resolve; a replay of the decision tells nothing twice."""
+    known = incident()
+    world.decide(known)
+    assert world.run() == ["incident.opened"]
+    world.decide(known)
+    assert world.run(1) == ["incident.opened"]
+    world.decide(over(known))
+    assert world.run(10) == ["incident.opened", "incident.resolved"]
+
+    opened, ended = world.receiver.got
+    assert (opened.subject, ended.subject, opened.id != ended.id) == (known.id, known.id, True)
+    assert world.states() == [("incident.opened", "sent", 1), ("incident.resolved", "sent", 1)]
+
+
+def test_what_fails_is_tried_again_with_longer_waits_under_the_same_id(world: World) -> None:
+    """Two seconds, four, eight: a channel that is away for a moment costs seconds."""
+    world.receiver.fails = [ActionFailed("no answer")] * 3
+    world.decide(incident())
+    assert world.run() == []
+    assert world.run(1 / 60) == []
+    assert world.run(1 / 60) == []
+    for _ in range(3):
+        world.run(0.2)
+
+    assert world.receiver.kinds == ["incident.opened"]
+    assert world.states() == [("incident.opened", "sent", 4)]
+
+
+def test_the_end_waits_for_its_opening(world: World) -> None:
+    """A channel that was away for the whole incident hears of it, in order."""
+    known = incident()
+    world.receiver.fails = [ActionFailed("no answer")]
+    world.decide(known)
+    world.run()
+    world.decide(over(known, 0.01))
+
+    assert world.run(0.02) == []
+    assert world.run(1) == ["incident.opened", "incident.resolved"]
+
+
+def test_a_refusal_is_final_and_its_end_is_not_told(world: World) -> None:
+    """A wrong key stays wrong; who did not hear of the beginning need not hear of the end."""
+    known = incident()
+    world.receiver.fails = [Reject("refused", "401 from the channel")]
+    world.decide(known)
+    world.decide(over(known))
+
+    assert world.run(11) == []
+    assert world.states() == [("incident.opened", "failed", 1), ("incident.resolved", "skipped", 0)]
+
+
+def test_what_fails_for_too_long_is_given_up_and_stays_visible(world: World) -> None:
+    """After `retry_for` it is a row that says failed, with the last reason."""
+    world.receiver.fails = [ActionFailed("connection refused")] * 99
+    world.decide(incident())
+    for _ in range(20):
+        world.run(5)
+
+    (row,) = world.store.query("SELECT state, detail FROM driftwheel.outbox FINAL WHERE action = {action:String}", {"action": world.action})
+    assert row == {"state": "failed", "detail": "connection refused"}
+
+
+def test_a_bug_of_an_action_is_a_failure_like_others(world: World) -> None:
+    """One action's bug does not stop the others."""
+    world.receiver.fails = [ZeroDivisionError("oops")]
+    world.decide(incident())
+    world.run()
+
+    assert world.run(1) == ["incident.opened"]
+
+
+def test_a_snooze_holds_back_and_what_is_over_by_then_is_skipped(world: World) -> None:
+    """Nobody is woken for what ended by itself; what still stands is told afterwards."""
+    short, long = incident(app=new_id()), incident(app=new_id())
+    for one in (short, long):
+        snooze(world.store, Snooze(until=START + timedelta(hours=1), reason="maintenance", app=one.app), START)
+        world.decide(one)
+    world.decide(over(short))
+    assert world.run(30) == []
+    assert world.run(31) == ["incident.opened"]
+
+    assert world.receiver.got[0].app == long.app
+    assert sorted(world.states()) == [
+        ("incident.opened", "sent", 1),
+        ("incident.opened", "skipped", 0),
+        ("incident.resolved", "skipped", 0),
+    ]
+
+
+def test_a_snooze_of_one_incident_or_signal_silences_no_other(world: World) -> None:
+    """Patterns and ids are exact; a snooze that is ended holds nothing."""
+    quiet, loud = incident(), incident()
+    snooze(world.store, Snooze(until=START + timedelta(hours=1), reason="known", incident_id=quiet.id), START)
+    snooze(world.store, Snooze(until=START + timedelta(hours=1), reason="known", app=loud.app, signal="latency.*"), START)
+    for one in (quiet, loud):
+        world.decide(one)
+    assert [world.run(), [one.subject for one in world.receiver.got]] == [["incident.opened"], [loud.id]]
+    snooze(world.store, Snooze(until=START, reason="known", incident_id=quiet.id), START + timedelta(minutes=1))
+
+    assert world.run(61) == ["incident.opened", "incident.opened"]
+
+
+def test_a_kill_between_delivery_and_note_delivers_again_under_the_same_id(world: World) -> None:
+    """A receiver that minds ids sees it once."""
+
+    class Dies(ClickHouse):
+        def insert(self, table: str, rows: Any) -> None:
+            raise SystemExit(f"killed before {table}")
+
+    world.decide(incident())
+    died = replace(world.delivery(), store=Dies(world.store.settings))
+    with pytest.raises(SystemExit):
+        died.deliver(world.action)
+    world.run()
+
+    assert len(world.receiver.got) == 2
+    assert len({one.id for one in world.receiver.got}) == 1
