@@ -88,6 +88,7 @@ class Play:
         text = text.replace('group_by = "intent"', f'group_by = "intent"\nheldout = [{heldout}]')
         if self.options.kafka:
             text += f'\n[bus.kafka]\nservers = "{self.options.kafka}"\nnamespace = "demo-{secrets.token_hex(4)}."\n'
+        text = text.replace('pager:Pager"', f'pager:Pager"\nparams = {{ file = "{self.folder / "told.jsonl"}" }}')
         file.write_text(text, "utf-8")
         return file
 

@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from driftwheel.demo import DemoOptions
+from driftwheel.demo.pager import told
 from driftwheel.demo.screen import Screen
 from driftwheel.demo.stage import PROVIDER_MODEL, Stage
 from driftwheel.store import Row
@@ -51,6 +52,7 @@ class Chain:
     changed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     promoted_at: datetime | None = None
     alarms: list[Row] = field(default_factory=list)
+    told: list[Row] = field(default_factory=list)
     trigger: Row = field(default_factory=dict)
     promotion: Row = field(default_factory=dict)
     dataset: Row = field(default_factory=dict)
@@ -64,7 +66,7 @@ class Chain:
         return self.promotion.get("decision") == "promote"
 
     async def notice(self, stage: Stage, screen: Screen) -> None:
-        """Say each new alarm once."""
+        """Say each new alarm once, and what somebody was told of it."""
         known = {alarm["id"] for alarm in self.alarms}
         for alarm in await stage.alarms():
             if alarm["id"] not in known:
@@ -72,12 +74,16 @@ class Chain:
                 screen.line(
                     f"[bold yellow]noticed[/bold yellow]  {alarm['signal']}{_moved(alarm)}, {alarm['units_to_alarm']} sessions after its onset"
                 )
+        for notice in told(stage.folder / "told.jsonl")[len(self.told) :]:
+            self.told.append(notice)
+            screen.line(f"[bold red]told[/bold red]     {notice['kind']}: {escape(notice['title'])}")
 
     async def collect(self, stage: Stage) -> None:
         """Ask the store for everything that the end tells."""
         self.acts = await stage.ask(THUMBS, provider=PROVIDER_MODEL, changed=self.changed_at.strftime("%Y-%m-%d %H:%M:%S.%f"))
         self.dataset = next(iter(await stage.ask("SELECT * FROM driftwheel.datasets FINAL LIMIT 1")), {})
         self.job = next(iter(await stage.ask("SELECT * FROM driftwheel.jobs FINAL LIMIT 1")), {})
+        self.told = list(told(stage.folder / "told.jsonl"))
         if self.job:
             result = stage.folder / "jobs" / self.job["id"] / "finetune" / "result.json"
             self.training = msgspec.json.decode(result.read_bytes()) if result.exists() else {}
@@ -96,6 +102,7 @@ class Chain:
         rows = [("changed", f"{self.changed_at:%d %b %H:%M} by the clock of the story")]
         promise = f"\n[dim]each: {escape(self.alarms[0]['promise'])}[/dim]" if self.alarms else ""
         rows.append(("noticed", ("\n".join(map(self._alarm, self.alarms)) or "nothing") + promise))
+        rows.append(("told", escape("\n".join(f"{one['kind']}: {one['title']}" for one in self.told)) or "nobody"))
         if self.trigger:
             rows.append(("trigger", escape(f"{self.trigger['id']} ({self.trigger['state']})\n{self.trigger['reason']}")))
         if self.dataset:
