@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from driftwheel.config import load
@@ -43,11 +44,14 @@ class System:
         return child.process.pid if child.process and child.process.returncode is None else None
 
     def post(self, path: str, events: object, timeout_s: float = 15.0) -> dict[str, object]:
-        """POST *events* as JSON."""
+        """POST *events* as JSON. Raises `OSError` for whatever a kill does to the answer."""
         url = f"http://{self.running.host}:{self.running.collector_port}{path}"
         request = urllib.request.Request(url, json.dumps(events).encode(), {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-            found: dict[str, object] = json.load(answer)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+                found: dict[str, object] = json.load(answer)
+        except HTTPException as cut:  # killed between the head of the answer and its body
+            raise OSError(str(cut)) from cut
         return found
 
 

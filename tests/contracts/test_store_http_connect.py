@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import gzip
+import socket
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -14,6 +15,8 @@ import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 from clickhouse_connect.driver.external import ExternalData
 
+from driftwheel.errors import StoreError, StoreUnavailable
+from driftwheel.store.clickhouse import ClickHouse, StoreSettings
 from store_http import PASSWORD, Server, running
 
 
@@ -55,7 +58,7 @@ def test_rows_and_columns_go_in_and_come_out(server: Server, client: Any, compre
     rows = [thing(n) for n in range(50)]
     one.insert("things", rows[:25], column_names=NAMES)
     one.insert("things", [list(column) for column in zip(*rows[25:], strict=True)], column_names=NAMES, column_oriented=True)
-    result = one.query("SELECT * FROM things ORDER BY id", tz_mode="schema")
+    result = one.query("SELECT * FROM things ORDER BY id", tz_mode="schema", settings={"max_block_size": 10})
     one.close()
 
     assert list(result.column_names) == NAMES
@@ -86,6 +89,7 @@ def test_parameters_of_every_kind(client: Any) -> None:
     assert list(row) == [values["s"], -5, ["x", "y'z"], dt.date(2026, 1, 2)]
     many = [str(n) for n in range(40_000)]  # 300 kB, beyond what the engine parses as a statement
     assert client.query("SELECT length({a:Array(String)})", parameters={"a": many}).first_row == (40_000,)
+    assert client.query("SELECT %(a)s", parameters={"a": "x"}).first_row == ("x",)
 
 
 def test_zones_survive(client: Any) -> None:
@@ -104,6 +108,21 @@ def test_json_dynamic_and_variant_come_out(client: Any) -> None:
     assert row[0] == {"a": 1, "b": {"c": "x"}}
     assert str(row[1]) == "7"
     assert row[2] == 1
+
+
+def test_the_products_own_client_tells_refused_from_away(server: Server) -> None:
+    """Refused is a `StoreError` with its code; nobody there is `StoreUnavailable`, which workers retry."""
+    own = ClickHouse(StoreSettings(port=server.port, password=PASSWORD, timeout_s=30))
+    with pytest.raises(StoreError) as refused:
+        own.query("SELECT * FROM nope")
+    assert refused.value.code == 60
+    with pytest.raises(StoreError) as written:
+        own.query("CREATE TABLE no (x Int8) ENGINE = Memory", read_only=True)
+    assert written.value.code == 164
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        with pytest.raises(StoreUnavailable):
+            ClickHouse(StoreSettings(port=probe.getsockname()[1], password=PASSWORD)).query("SELECT 1")
 
 
 def test_streams_are_read_block_by_block(client: Any) -> None:
@@ -154,7 +173,7 @@ def test_sessions_belong_to_their_client(server: Server) -> None:
     other.close()
 
 
-def test_errors_carry_the_engines_code_and_words(client: Any) -> None:
+def test_errors_carry_the_engines_code_and_words(server: Server, client: Any) -> None:
     """Before and in the middle of an answer."""
     with pytest.raises(DatabaseError, match=r"(?s)code 47|Code: 47.*UNKNOWN_IDENTIFIER"):
         client.query("SELECT nope")
@@ -166,6 +185,8 @@ def test_errors_carry_the_engines_code_and_words(client: Any) -> None:
             pass
     with pytest.raises(ClickHouseError, match="nosuch"):
         client.insert("nosuch", [[1]], column_names=["a"])
+    with pytest.raises(DatabaseError, match="Authentication"):
+        clickhouse_connect.get_client(host="127.0.0.1", port=server.port, username="default", password="wrong")
 
 
 def test_the_asynchronous_client(server: Server, client: Any) -> None:

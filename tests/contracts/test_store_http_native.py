@@ -29,6 +29,8 @@ TYPES = {
     "toLowCardinality(toString(number % 2))": ("LowCardinality(String)", lambda n: str(n % 2)),
     "toLowCardinality(if(number = 1, NULL, 'x'))": ("LowCardinality(Nullable(String))", lambda n: None if n == 1 else "x"),
     "if(number = 1, NULL, number)": ("Nullable(UInt64)", lambda n: None if n == 1 else n),
+    "['x', NULL]::Array(LowCardinality(Nullable(String)))": ("Array(LowCardinality(Nullable(String)))", lambda _: ["x", None]),
+    "tuple(1, 'y')::Tuple(one UInt8, two String)": ("Tuple(one UInt8, two String)", lambda _: (1, "y")),
     "range(number)": ("Array(UInt64)", lambda n: list(range(n))),
     "[['a'], [toString(number)]]": ("Array(Array(String))", lambda n: [["a"], [str(n)]]),
     "map('k', number)": ("Map(String, UInt64)", lambda n: {"k": n}),
@@ -69,7 +71,7 @@ def decode(data: bytes, revision: int) -> tuple[list[tuple[str, str]], list[list
     """Columns, rows and the number of blocks, as clickhouse-driver reads them."""
     context = Context()
     context.server_info = SimpleNamespace(used_revision=revision, get_timezone=lambda: "UTC")
-    context.client_settings = {"use_numpy": False, "strings_as_bytes": False, "strings_encoding": "utf-8"}
+    context.client_settings = {"use_numpy": False, "strings_as_bytes": False, "strings_encoding": "utf-8", "namedtuple_as_json": False}
     context.settings = {}
     here, there = socket.socketpair()
     with here, there:
@@ -126,6 +128,8 @@ def test_large_answers_come_in_several_blocks(http: httpx.Client, revision: int)
     [
         ("SHOW DATABASES LIKE 'def%'", [["default"]]),
         ("EXISTS TABLE nothing", [[0]]),
+        ("DESCRIBE (SELECT 1 AS a) SETTINGS describe_compact_output = 1", [["a", "UInt8"]]),
+        ("EXPLAIN SYNTAX SELECT 1", [["SELECT 1\nFROM system.one"]]),
         ("SELECT (SELECT 1) AS a, 1 AS b", [[1, 1]]),
         ("SELECT (SELECT toLowCardinality('x')) AS a, (SELECT 'it''s \\\\') AS b", [["x", "it's \\"]]),
         ("WITH (SELECT 2) AS x SELECT x FORMAT Native SETTINGS max_threads = 1;", [[2]]),

@@ -1,8 +1,4 @@
-"""
-HTTP content codings both ways: bounded inflating of requests, flushing compression of responses.
-
-ClickHouse's own framing (`compress=1`, `decompress=1`: blocks with a CityHash checksum) belongs here too, beside `CODERS`.
-"""
+"""HTTP content codings both ways: bounded inflating of requests, flushing compression of responses. ClickHouse's own: frames.py."""
 
 import io
 import zlib
@@ -67,33 +63,25 @@ def _weight(item: str) -> tuple[str, float]:
         return name.strip(), 0.0
 
 
-class _Zlib:
-    """Gzip (window 31) or deflate as RFC 9110 means it (window 15). Level 3: on loopback speed wins."""
+class _Stream:
+    """A coder of cramjam. The lowest levels: on loopback speed wins, and higher ones of brotli cost ten times the CPU for a tenth."""
 
-    def __init__(self, window: int) -> None:
-        self._stream = zlib.compressobj(3, wbits=window)
+    def __init__(self, name: str, level: int) -> None:
+        import cramjam
 
-    def piece(self, data: bytes) -> bytes:
-        return self._stream.compress(data) + self._stream.flush(zlib.Z_SYNC_FLUSH)
-
-    def end(self) -> bytes:
-        return self._stream.flush()
-
-
-class _Zstd:
-    def __init__(self) -> None:
-        import zstandard
-
-        self._stream, self._flush = zstandard.ZstdCompressor(level=1).compressobj(), zstandard.COMPRESSOBJ_FLUSH_BLOCK
+        self._stream = getattr(cramjam, name).Compressor(level)
 
     def piece(self, data: bytes) -> bytes:
-        return self._stream.compress(data) + self._stream.flush(self._flush)
+        self._stream.compress(data)
+        return bytes(self._stream.flush())
 
     def end(self) -> bytes:
-        return self._stream.flush()
+        return bytes(self._stream.finish())
 
 
 class _Lz4:
+    """Not cramjam's, whose flush keeps something back."""
+
     def __init__(self) -> None:
         import lz4.frame
 
@@ -107,21 +95,6 @@ class _Lz4:
     def end(self) -> bytes:
         head = b"" if self._begun else self._stream.begin()
         return bytes(head + self._stream.flush())
-
-
-class _Brotli:
-    """Quality 1: higher ones cost ten times the CPU for a tenth of the bytes."""
-
-    def __init__(self) -> None:
-        import brotli
-
-        self._stream = brotli.Compressor(quality=1)
-
-    def piece(self, data: bytes) -> bytes:
-        return bytes(self._stream.process(data) + self._stream.flush())
-
-    def end(self) -> bytes:
-        return bytes(self._stream.finish())
 
 
 def _gunzip(body: bytes, most: int) -> bytes:
@@ -207,9 +180,9 @@ _READERS: dict[str, Callable[[bytes, int], bytes]] = {
     "zstd": _unzstd,
 }
 _CODERS: dict[str, Callable[[], Coder]] = {
-    "gzip": lambda: _Zlib(31),
-    "deflate": lambda: _Zlib(15),
-    "zstd": _Zstd,
+    "gzip": lambda: _Stream("gzip", 3),
+    "deflate": lambda: _Stream("zlib", 3),  # what RFC 9110 means by deflate
+    "zstd": lambda: _Stream("zstd", 1),
     "lz4": _Lz4,
-    "br": _Brotli,
+    "br": lambda: _Stream("brotli", 1),
 }

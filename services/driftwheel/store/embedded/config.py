@@ -1,6 +1,7 @@
 """The engine's own configuration file: memory, threads, and what the one engine user may never do."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -20,9 +21,20 @@ collections, backups, users, shutdown. GRANT ALL without the sources would leave
 """
 
 
+READER = "reader"
+"""The engine's profile of who may only read: its constraints hold against SETTINGS in the text of a query, too."""
+
+CAPS = {"max_execution_time": 60, "max_memory_usage": 1 << 30, "max_result_rows": 1_000_000, "max_result_bytes": 256 << 20}
+"""A minute is what Grafana waits; a third of the memory leaves the inserts theirs; nobody looks at more than a million rows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the store may use. *body_bytes* bounds a request, packed and unpacked; *flying_bytes* all requests together."""
+    """
+    What the store may use. *body_bytes* bounds a request, packed and unpacked; *flying_bytes* all requests together.
+
+    *caps* are settings of ClickHouse and the most that a query of a user who may only read can have of each.
+    """
 
     memory_bytes: int = 3 << 30
     mark_cache_bytes: int = 256 << 20
@@ -32,15 +44,19 @@ class Limits:
     answer_bytes: int = 256 << 20
     readers: int = 8
     writers: int = 4
+    caps: Mapping[str, int] = field(default_factory=lambda: CAPS)
 
 
 TEMPLATE = """<clickhouse>
   <!-- Written anew at every start. -->
-  <max_server_memory_usage>{memory}</max_server_memory_usage>
-  <mark_cache_size>{marks}</mark_cache_size>
-  <background_pool_size>{threads}</background_pool_size>
+  <max_server_memory_usage>{limits.memory_bytes}</max_server_memory_usage>
+  <mark_cache_size>{limits.mark_cache_bytes}</mark_cache_size>
+  <background_pool_size>{limits.background_threads}</background_pool_size>
   <timezone>UTC</timezone>
-  <profiles><default/></profiles>
+  <profiles>
+    <default/>
+    <{reader}><constraints>{caps}</constraints></{reader}>
+  </profiles>
   <quotas><default/></quotas>
   <users>
     <default>
@@ -70,13 +86,8 @@ def connection(folder: Path, limits: Limits) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / FILE
-        text = TEMPLATE.format(
-            memory=limits.memory_bytes,
-            marks=limits.mark_cache_bytes,
-            threads=limits.background_threads,
-            grants=GRANTS,
-            file=escape(str(file)),
-        )
+        caps = "".join(f"<{name}><min>1</min><max>{most}</max></{name}>" for name, most in limits.caps.items())  # 0 would be no bound
+        text = TEMPLATE.format(limits=limits, reader=READER, caps=caps, grants=GRANTS, file=escape(str(file)))
         if not file.exists() or file.read_text("utf-8") != text:
             file.write_text(text, "utf-8")
     except OSError as wrong:

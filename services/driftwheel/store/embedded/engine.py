@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 
 from driftwheel.errors import DriftwheelError, InUse
-from driftwheel.store.embedded.config import Limits, connection
+from driftwheel.store.embedded.config import READER, Limits, connection
 from driftwheel.store.embedded.core import Handle, identifier, load, quoted
 from driftwheel.store.embedded.failure import Failure
 from driftwheel.store.embedded.kills import Job, Killer
 from driftwheel.store.embedded.native import Column, names_and_types
-from driftwheel.store.embedded.request import Order
+from driftwheel.store.embedded.request import Order, Table
 from driftwheel.store.embedded.sessions import Kept, Sessions
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Engine:
     """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
-        self._core = load()
+        self._core, self._limits = load(), limits
         self._where = connection(folder, limits)
         self._marks = itertools.count(secrets.randbits(48) << 12)
         _check_free(folder)
@@ -68,13 +68,13 @@ class Engine:
             if kept and (kept.handle or order.statement.stateful):
                 lent = kept.handle or self._begin(kept, order)
                 job.mark = kept.mark
-                stack.enter_context(_lent(lent, order))
+                stack.enter_context(_lent(lent, order, self._settings(order)))
                 yield lent
                 return
-            handle = self.handle()
+            handle = self._handle_for(order)
             stack.callback(handle.close)
             job.mark = next(self._marks)
-            _set_up(handle, order, job.mark)
+            self._set_up(handle, order, job.mark)
             yield handle
 
     def as_buffers(self, rows: bytes) -> tuple[list[Column], bytes]:
@@ -117,13 +117,41 @@ class Engine:
         self._first.run("USE default")
 
     def _begin(self, kept: Kept, order: Order) -> Handle:
-        handle = self.handle()
+        handle = self._handle_for(order)
         kept.mark = next(self._marks)
-        handle.run(_set({**ONE_LINE, **order.user.settings, MARK: str(kept.mark)}))
+        handle.run(_set({**ONE_LINE, MARK: str(kept.mark)}))
         if order.user.readonly:
             handle.run(_set({"readonly": str(order.user.readonly)}))
         kept.handle = handle
         return handle
+
+    def _set_up(self, handle: Handle, order: Order, mark: int) -> None:
+        if order.database:
+            handle.run(f"USE {identifier(order.database)}")
+        wanted = self._settings(order)
+        level = _readonly(order, wanted.pop("readonly", ""))
+        strict = {name: wanted.pop(name) for name in wanted.keys() - self._limits.caps} if order.user.readonly == 1 else {}
+        handle.run(_set({"log_comment": order.query_id, **wanted, **ONE_LINE, MARK: str(mark)}))
+        for table in order.tables:
+            _bring(handle, table)
+        if b"{" in order.statement.text and order.statement.data is not None and order.params:
+            handle.run(_set({f"param_{name}": value for name, value in order.params.items()}))  # send_insert takes no parameters
+        if level:
+            handle.run(_set({"readonly": str(level)}))
+        if strict:
+            handle.run(_set(strict))  # refused in the engine's own words
+
+    def _handle_for(self, order: Order) -> Handle:
+        """A new handle that keeps to the caps of its user; no later profile takes the constraints of this one away."""
+        handle = self.handle()
+        if order.user.readonly:
+            handle.run(_set({"profile": READER, **{name: str(most) for name, most in self._limits.caps.items()}}))
+        return handle
+
+    def _settings(self, order: Order) -> dict[str, str]:
+        """The settings of the URL, those with a cap no higher than it."""
+        caps = self._limits.caps if order.user.readonly else {}
+        return {name: _clamped(asked, caps[name]) if name in caps else asked for name, asked in order.settings.items()}
 
     def _kill(self, marks: list[int]) -> None:
         handle = self.handle()
@@ -134,23 +162,22 @@ class Engine:
             handle.close()
 
 
-def _set_up(handle: Handle, order: Order, mark: int) -> None:
-    if order.database:
-        handle.run(f"USE {identifier(order.database)}")
-    wanted, own = dict(order.settings), {**ONE_LINE, **order.user.settings, MARK: str(mark)}
-    level = _readonly(order, wanted.pop("readonly", ""))
-    comment = {"log_comment": order.query_id}
-    strict = order.user.readonly == 1
-    handle.run(_set({**comment, **own} if strict else {**comment, **wanted, **own}))
-    for table in order.tables:
-        handle.run(f"CREATE TEMPORARY TABLE {identifier(table.name)} ({table.structure})")
-        handle.insert(f"INSERT INTO {identifier(table.name)}".encode(), table.fmt, [table.data])
-    if b"{" in order.statement.text and order.statement.data is not None and order.params:
-        handle.run(_set({f"param_{name}": value for name, value in order.params.items()}))  # send_insert takes no parameters
-    if level:
-        handle.run(_set({"readonly": str(level)}))
-    if strict and wanted:
-        handle.run(_set(wanted))  # refused in the engine's own words
+def _bring(handle: Handle, table: Table) -> None:
+    handle.run(f"CREATE TEMPORARY TABLE {identifier(table.name)} ({table.structure})")
+    handle.insert(f"INSERT INTO {identifier(table.name)}".encode(), table.fmt, [table.data])
+
+
+def _clamped(asked: str, cap: int) -> str:
+    """
+    The least of the two, where 0 means no bound; what is no number is left to the engine, which knows the cap as well.
+
+    >>> [_clamped(asked, 60) for asked in ("65", "5", "0", "a lot")]
+    ['60', '5', '60', 'a lot']
+    """
+    try:
+        return asked if 0 < float(asked) <= cap else str(cap)
+    except ValueError:
+        return asked
 
 
 def _readonly(order: Order, asked: str) -> int:
@@ -160,10 +187,10 @@ def _readonly(order: Order, asked: str) -> int:
 
 
 @contextmanager
-def _lent(handle: Handle, order: Order) -> Iterator[None]:
+def _lent(handle: Handle, order: Order, settings: Mapping[str, str]) -> Iterator[None]:
     """Database, settings and external tables of one request on the handle of a session, and back."""
     undo: list[str] = []
-    wanted = {name: value for name, value in order.settings.items() if name != "readonly"}
+    wanted = {name: value for name, value in settings.items() if name != "readonly"}
     try:
         if order.database:
             undo.append("USE " + identifier(handle.run("SELECT currentDatabase()", "TSVRaw").data.decode().removesuffix("\n")))
@@ -173,9 +200,8 @@ def _lent(handle: Handle, order: Order) -> Iterator[None]:
             undo.append(_set(_before(handle, wanted)))
             handle.run(_set(wanted))
         for table in order.tables:
-            handle.run(f"CREATE TEMPORARY TABLE {identifier(table.name)} ({table.structure})")
             undo.append(f"DROP TEMPORARY TABLE IF EXISTS {identifier(table.name)}")
-            handle.insert(f"INSERT INTO {identifier(table.name)}".encode(), table.fmt, [table.data])
+            _bring(handle, table)
         yield
     finally:
         for statement in reversed(undo):

@@ -121,7 +121,8 @@ class Exchange:
 
     def _put(self, event: Event) -> None:
         self._window.acquire()
-        self.job.check()
+        if self.job.gone.is_set():
+            raise Gone
         try:
             self.loop.call_soon_threadsafe(self._queue.put_nowait, event)
         except RuntimeError:  # the loop is closed: the server ends

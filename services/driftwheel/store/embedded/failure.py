@@ -4,12 +4,14 @@ import re
 
 NAMES = {
     36: "BAD_ARGUMENTS",
+    40: "CHECKSUM_DOESNT_MATCH",
     48: "NOT_IMPLEMENTED",
     49: "LOGICAL_ERROR",
     62: "SYNTAX_ERROR",
     76: "CANNOT_OPEN_FILE",
     89: "UNKNOWN_COMPRESSION_METHOD",
     115: "UNKNOWN_SETTING",
+    159: "TIMEOUT_EXCEEDED",
     164: "READONLY",
     202: "TOO_MANY_SIMULTANEOUS_QUERIES",
     216: "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING",
@@ -69,6 +71,8 @@ class Failure(Exception):
         """
         found = re.search(r"Code: (\d+)\. DB::Exception: ", text)
         if not found:
+            if text.startswith("send_insert requires"):  # it only looked like an INSERT
+                return cls(62, "Syntax error: Failed to parse the INSERT before its data")
             return cls(1001, text or "the engine failed without a word")
         words, name = _PREFIX.sub("", text[found.start() :], count=1), ""
         while end := _SUFFIX.search(words):

@@ -19,16 +19,19 @@ class Gone(Exception):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request at work. *mark* is how its queries are known to the engine."""
+    """One request at work. *mark* is how its queries are known to the engine, *late* what its client is told when time is up."""
 
     mark: int = 0
+    late: Failure | None = None
     gone: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
 
     def check(self) -> None:
-        """Raises `Gone` once the client has hung up: nothing new is to begin."""
+        """Raises `Gone` once the client has hung up, and `Failure` once time is up: nothing new is to begin."""
         if self.gone.is_set():
             raise Gone
+        if self.late:
+            raise self.late
 
 
 class Killer:
@@ -42,9 +45,11 @@ class Killer:
         self._thread = threading.Thread(target=self._run, name="store-kill", daemon=True)
         self._thread.start()
 
-    def end(self, job: Job) -> None:
-        """Have *job* ended; returns at once."""
-        job.gone.set()
+    def end(self, job: Job, late: Failure | None = None) -> None:
+        """Have *job* ended, because it is *late* or its client has gone; returns at once."""
+        job.late = late
+        if not late:
+            job.gone.set()
         with self._change:
             self._jobs.add(job)
             self._change.notify()

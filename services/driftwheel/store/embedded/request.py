@@ -81,9 +81,6 @@ class Order:
 def order(http: Http, name: str, user: User) -> Order:
     """Read what *http* asks for in the name of *user*. Raises `Failure` for what cannot be."""
     params, headers, body = http.params(), http.headers, http.body
-    for flag in ("compress", "decompress"):  # native.py's neighbour to come: until then better no than garbage
-        if params.get(flag, "0") not in ("0", ""):
-            raise Failure(48, f"{flag}=1 is not supported here; use HTTP compression (Accept-Encoding, Content-Encoding)")
     if params.get("role"):
         raise Failure(511, f"There is no role {params['role'][:80]!r} in the embedded store")
     tables: list[Table] = []
@@ -93,7 +90,6 @@ def order(http: Http, name: str, user: User) -> Order:
     told, data = _statement(params.get("query", "").encode(), body, list(bound.values()))
     if told.kind is Kind.INSERT and not told.text.strip():
         raise Failure(62, "Syntax error: Empty query")
-    readonly = _number(params, "readonly", 0) if "readonly" in params else 0
     return Order(
         statement=told,
         data=data,
@@ -102,8 +98,8 @@ def order(http: Http, name: str, user: User) -> Order:
         database=headers.get("x-clickhouse-database") or params.get("database", ""),
         fmt=headers.get("x-clickhouse-format") or params.get("default_format") or "TabSeparated",
         revision=_number(params, "client_protocol_version", 0),
-        whole=params.get("wait_end_of_query", "0") not in ("0", ""),
-        reads_only=http.method in ("GET", "HEAD") or bool(user.readonly) or bool(readonly),
+        whole=flag(params, "wait_end_of_query"),
+        reads_only=http.method in ("GET", "HEAD") or bool(user.readonly or _number(params, "readonly", 0)),
         query_id=params.get("query_id") or str(uuid.uuid4()),
         session=_session(params),
         params=bound,
@@ -185,6 +181,11 @@ def _session(params: Mapping[str, str]) -> Session | None:
     if not 0 < timeout <= MAX_SESSION_S:
         raise Failure(374, f"session_timeout must be 1 to {MAX_SESSION_S} seconds, not {timeout}", status=400)
     return Session(params["session_id"], timeout, params.get("session_check") == "1", params.get("close_session") == "1")
+
+
+def flag(params: Mapping[str, str], name: str) -> bool:
+    """Whether the URL says yes to *name*."""
+    return params.get(name, "0") not in ("0", "")
 
 
 def _number(params: Mapping[str, str], name: str, default: int) -> int:

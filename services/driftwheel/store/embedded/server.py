@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from driftwheel.store.embedded.compression import coder_for, inflate
@@ -13,8 +14,9 @@ from driftwheel.store.embedded.engine import Engine
 from driftwheel.store.embedded.exchange import Body, End, Exchange, Start
 from driftwheel.store.embedded.execute import execute
 from driftwheel.store.embedded.failure import Failure
+from driftwheel.store.embedded.frames import LZ4, ZSTD, Framed, unframed
 from driftwheel.store.embedded.kills import Gone, Job
-from driftwheel.store.embedded.request import Http, Order, order
+from driftwheel.store.embedded.request import Http, Order, flag, order
 from driftwheel.store.embedded.users import User, Users, authenticate, credentials
 
 Message = MutableMapping[str, Any]
@@ -26,18 +28,15 @@ log = logging.getLogger(__name__)
 MOST_REQUESTS = 100
 """At work and waiting for a thread; a server's max_concurrent_queries."""
 
+LATE_S = 2.0
+"""A query that is killed because its time is up ends within a second, unless its client does not read: then it is cut off."""
+
 ASKING = frozenset({b"SELECT", b"WITH", b"FROM", b"SHOW", b"DESCRIBE", b"DESC", b"EXISTS", b"EXPLAIN", b"SET", b"USE", b"CHECK", b""})
 
 TYPES = {
-    "json": "application/json; charset=UTF-8",
-    "jsoncompact": "application/json; charset=UTF-8",
+    **dict.fromkeys(("json", "jsoncompact"), "application/json; charset=UTF-8"),
+    **dict.fromkeys(("native", "rowbinary", "rowbinarywithnamesandtypes", "parquet", "arrow", "arrowstream"), "application/octet-stream"),
     "jsoneachrow": "application/x-ndjson; charset=UTF-8",
-    "native": "application/octet-stream",
-    "rowbinary": "application/octet-stream",
-    "rowbinarywithnamesandtypes": "application/octet-stream",
-    "parquet": "application/octet-stream",
-    "arrow": "application/octet-stream",
-    "arrowstream": "application/octet-stream",
     "tabseparated": "text/tab-separated-values; charset=UTF-8",
     "csv": "text/csv; charset=UTF-8; header=absent",
     "csvwithnames": "text/csv; charset=UTF-8; header=present",
@@ -103,7 +102,7 @@ class App:
                 execute(self.engine, wanted, exchange.job, exchange)
                 exchange.close()
             except Failure as failure:
-                exchange.fail(failure)
+                exchange.fail(exchange.job.late or failure)
             except Gone:
                 raise
             except Exception:  # the last resort of this server: every failure is a ClickHouse error with a code
@@ -123,7 +122,8 @@ class _Request:
         self.app, self.scope, self.receive, self.send = app, scope, receive, send
         self.headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
         self.tag = secrets.token_hex(8)
-        self.holds = 0
+        self.holds = self.blocks = 0
+        self.begun = False
         self.answer = {
             "X-ClickHouse-Server-Display-Name": "driftwheel",
             "X-ClickHouse-Timezone": app.engine.timezone,
@@ -155,21 +155,23 @@ class _Request:
         if method not in ("GET", "HEAD", "POST"):
             raise Failure(48, f"method {method} is not supported; use GET or POST")
         http = Http(method, query.decode("latin-1"), self.headers)
-        name, user = self._user(http)
+        params = http.params()
+        name, password = credentials(self.headers, params)
+        user = authenticate(self.app.users, name, password)
+        if flag(params, "compress"):  # from here on errors come in blocks, too
+            self.blocks = ZSTD if params.get("network_compression_method", "").upper() == "ZSTD" else LZ4
         body = await self._body()
-        loop = asyncio.get_running_loop()
-        wanted = await loop.run_in_executor(self.app.lanes["parse"], self._read, http, body, name, user)
+        wanted = await asyncio.get_running_loop().run_in_executor(self.app.lanes["parse"], self._read, http, body, name, user)
         del body
         self.answer["X-ClickHouse-Query-Id"] = _header(wanted.query_id)
-        await self._run(wanted, http.params().get("enable_http_compression", "1") != "0")
-
-    def _user(self, http: Http) -> tuple[str, User]:
-        name, password = credentials(self.headers, http.params())
-        return name, authenticate(self.app.users, name, password)
+        await self._run(wanted, self.headers.get("accept-encoding", "") if params.get("enable_http_compression") != "0" else "")
 
     def _read(self, http: Http, body: bytes, name: str, user: User) -> Order:
-        plain = inflate(body, self.headers.get("content-encoding", ""), self.app.limits.body_bytes)
-        return order(Http(http.method, http.query_string, http.headers, plain), name, user)
+        most = self.app.limits.body_bytes
+        plain = inflate(body, self.headers.get("content-encoding", ""), most)
+        if flag(http.params(), "decompress"):
+            plain = unframed(plain, most)
+        return order(replace(http, body=plain), name, user)
 
     async def _body(self) -> bytes:
         """All of the body. What is beyond the bound is read and dropped, so that the client gets to read why."""
@@ -196,22 +198,35 @@ class _Request:
             raise refused
         return b"".join(parts)
 
-    async def _run(self, wanted: Order, may_compress: bool) -> None:  # noqa: FBT001
-        coding, coder = coder_for(self.headers.get("accept-encoding", "")) if may_compress else ("", None)
+    async def _run(self, wanted: Order, accepted: str) -> None:
+        coding, coder = coder_for(accepted)
+        coder = Framed(self.blocks, coder) if self.blocks else coder
         exchange = Exchange(loop=asyncio.get_running_loop(), job=Job(), coder=coder, whole=wanted.whole, most=self.app.limits.answer_bytes)
+        cap = self.app.limits.caps.get("max_execution_time") if wanted.user.readonly else None
         self.app.submit(wanted, exchange)
         watcher = asyncio.create_task(self._watch())
         answering = asyncio.create_task(self._pass_on(exchange, coding))
         try:
-            await asyncio.wait((watcher, answering), return_when=asyncio.FIRST_COMPLETED)
-            if answering.done():
-                answering.result()
+            await self._first(watcher, answering, exchange.job, cap)
         finally:
             for task in (watcher, answering):
                 task.cancel()
             if not exchange.job.done.is_set():
                 exchange.hang_up()
                 self.app.engine.killer.end(exchange.job)
+
+    async def _first(self, watcher: asyncio.Task[None], answering: asyncio.Task[None], job: Job, most_s: float | None) -> None:
+        """Until the client has hung up or has its answer; after *most_s* seconds the query is ended, whatever its text says of time."""
+        for patience_s in (most_s, LATE_S, None):
+            done, _ = await asyncio.wait((watcher, answering), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if done:
+                return
+            if not job.done.is_set():
+                if job.late:
+                    raise job.late
+                self.app.engine.killer.end(job, Failure(159, f"Timeout exceeded: this user's queries may take {most_s} seconds"))
 
     async def _watch(self) -> None:
         """Returns once the client has hung up."""
@@ -254,16 +269,20 @@ class _Request:
         return b"\r\n__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n" % (tag, line, len(line), tag)
 
     async def _refuse(self, failure: Failure) -> None:
+        if self.begun:
+            raise Gone
         told = {"X-ClickHouse-Exception-Code": str(failure.code), "Content-Type": PLAIN}
         if failure.code == 516:
             told["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
-        await self._reply(failure.status, told, failure.line(self.app.engine.version).encode("utf-8", "replace") + b"\n")
+        line = failure.line(self.app.engine.version).encode("utf-8", "replace") + b"\n"
+        await self._reply(failure.status, told, Framed(self.blocks).piece(line) if self.blocks else line)
 
     async def _reply(self, status: int, told: Mapping[str, str], data: bytes) -> None:
         await self._head(status, {**told, "Content-Length": str(len(data))})
         await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else data})
 
     async def _head(self, status: int, told: Mapping[str, str]) -> None:
+        self.begun = True
         pairs = [(key.encode(), value.encode("latin-1", "replace")) for key, value in {**self.answer, **told}.items()]
         await self.send({"type": "http.response.start", "status": status, "headers": pairs})
 

@@ -1,22 +1,24 @@
 """Who may ask: a small table, since the engine itself knows one user only."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from driftwheel.store.embedded.failure import Failure
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user: the SHA-256 of the password in hex, ClickHouse's `readonly` (0, 1 or 2) and settings that hold for every query."""
+    """
+    A user: the SHA-256 of the password in hex, and ClickHouse's `readonly` (0, 1 or 2).
+
+    Who may only read is held to `Limits.caps`. 2 may choose settings, which Grafana's plugin does with every query.
+    """
 
     password_sha256: str
     readonly: int = 0
-    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 Users = Mapping[str, User]
@@ -33,10 +35,9 @@ def password(text: str) -> str:
 
 
 def default_users(secret: str = "") -> Users:
-    """`default` and `writer` may do everything, `reader` asks for a minute at most; one password for all three."""
+    """`default` and `writer` may do everything, `reader` and `grafana` only read; one password for all four."""
     kept = password(secret)
-    reader = User(kept, readonly=2, settings={"max_execution_time": "60"})
-    return {"default": User(kept), "writer": User(kept), "reader": reader}
+    return {"default": User(kept), "writer": User(kept), "reader": User(kept, 2), "grafana": User(kept, 2)}
 
 
 def credentials(headers: Mapping[str, str], params: Mapping[str, str]) -> tuple[str, str]:
@@ -45,7 +46,7 @@ def credentials(headers: Mapping[str, str], params: Mapping[str, str]) -> tuple[
     if scheme.lower() == "basic":
         try:
             name, _, secret = base64.b64decode(basic, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             raise _refused("?") from None
         return name, secret
     name = headers.get("x-clickhouse-user") or params.get("user") or "default"
