@@ -224,3 +224,35 @@ def test_a_kill_between_delivery_and_note_delivers_again_under_the_same_id(world
 
     assert len(world.receiver.got) == 2
     assert len({one.id for one in world.receiver.got}) == 1
+
+
+def test_a_ticket_that_becomes_a_page_is_told_once_more_and_ends_once(world: World) -> None:
+    """Who routes by severity must hear of it."""
+    known = incident(severity="ticket")
+    world.decide(known)
+    world.run()
+    world.decide(replace(known, severity="page", revision=1, changed_at=START + timedelta(minutes=1)))
+    world.run(1)
+    world.decide(over(replace(known, severity="page", revision=1)))
+    world.run(10)
+
+    assert [(one.kind, one.severity) for one in world.receiver.got] == [
+        ("incident.opened", "ticket"),
+        ("incident.opened", "page"),
+        ("incident.resolved", "page"),
+    ]
+
+
+def test_a_receiver_that_forgets_is_told_again_what_stands(world: World) -> None:
+    """Alertmanager has no alerts after a restart; what is over is not told again."""
+    standing, ended = incident(), incident()
+    for one in (standing, ended):
+        world.decide(one)
+    world.decide(over(ended))
+    world.run(11)
+    before = len(world.receiver.got)
+
+    assert world.delivery().renew(world.action) == 1
+    assert [one.subject for one in world.receiver.got[before:]] == [standing.id]
+    world.receiver.fails = [ActionFailed("away")]
+    assert world.delivery().renew(world.action) == 0

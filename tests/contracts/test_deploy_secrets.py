@@ -177,5 +177,5 @@ def test_clickhouse_knows_every_setting_of_the_server(store: Path) -> None:
     rights = ET.parse(DEPLOY / "clickhouse" / "users.xml").getroot()
     of_profiles = {one.tag for one in rights.findall("profiles/*/*")} - {"constraints"}
 
-    assert not names - set(known.split())
+    assert not names - set(known.split()) - {"timezone"}  # read at the start alone, so the table of settings does not list it
     assert not of_profiles - set(profile.split())

@@ -53,7 +53,11 @@ class Notice:
 
 
 class Action(Protocol):
-    """Delivers notices. Made once, used from several threads."""
+    """
+    Delivers notices. Made once, used from several threads.
+
+    One whose receiver forgets has `renews_s`: every so many seconds it gets the openings that stand again.
+    """
 
     def send(self, notice: Notice) -> str:
         """
@@ -110,16 +114,20 @@ def load(use: ActionUse, reach: Reach) -> Action:
     module, _, name = where.partition(":")
     if not name:
         raise ConfigError(f"actions[{use.name}].use: no action called {use.use!r}; known: {', '.join(ACTIONS)}, or package.module:Class")
+    place = f"actions[{use.name}].params"
     try:
-        params = {
-            key.removesuffix("_file"): Path(value).read_text("utf-8").strip() if key.endswith("_file") else value
-            for key, value in use.params.items()
-        }
-        made: Action = getattr(import_module(module), name)(reach, **params)
+        make = getattr(import_module(module), name)
+        params = {key.removesuffix("_file"): _text(value) if key.endswith("_file") else value for key, value in use.params.items()}
     except (ImportError, AttributeError) as missing:
         raise ConfigError(f"actions[{use.name}].use: {where} cannot be imported: {missing}") from missing
     except OSError as missing:
-        raise ConfigError(f"actions[{use.name}].params: {missing.filename} cannot be read ({missing.strerror})") from missing
-    except TypeError as wrong:
-        raise ConfigError(f"actions[{use.name}].params: {wrong}") from wrong
+        raise ConfigError(f"{place}: {missing.filename} cannot be read ({missing.strerror})") from missing
+    try:
+        made: Action = make(reach, **params)
+    except (ConfigError, TypeError, AttributeError) as wrong:
+        raise ConfigError(f"{place}: {wrong}") from wrong
     return made
+
+
+def _text(file: str) -> str:
+    return Path(file).read_text("utf-8").strip()

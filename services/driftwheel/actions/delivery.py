@@ -65,9 +65,14 @@ class Delivery:
 
     async def _serve(self, name: str, stop: asyncio.Event) -> None:
         patience = Patience(f"delivery to {name}", waits=self.health.waits, gave_up=stop.is_set)
+        every = timedelta(seconds=getattr(self.actions[name], "renews_s", 0.0))
+        renewed = self.clock()
         while not stop.is_set():
             self.health.alive()
             done = await patience(lambda: asyncio.to_thread(self.deliver, name)) if self.duty() else 0
+            if every and self.duty() and self.clock() - renewed >= every:
+                renewed = self.clock()
+                await patience(lambda: asyncio.to_thread(self.renew, name))
             if not done:
                 try:
                     await asyncio.wait_for(stop.wait(), LOOKS_EVERY_S)
@@ -81,6 +86,18 @@ class Delivery:
         snoozes = self.store.ask("snoozes", {"now": parameter(now)}) if rows else []
         for row in rows:
             self._settle(row, self._outcome(name, row, snoozes))
+        return len(rows)
+
+    def renew(self, name: str) -> int:
+        """Tell the action *name* again what stands, as its receiver forgets; how many. What fails now is told the next time."""
+        rows = self.store.ask("outbox_standing", {"action": name})
+        for row in rows:
+            try:
+                self.actions[name].send(msgspec.json.decode(row["notice"], type=Notice))
+            except (ActionFailed, Reject) as failed:
+                log.warning("action %s cannot be told again what stands: %s", name, failed)
+                return 0
+        self.health.count({"renewed": len(rows)})
         return len(rows)
 
     def _outcome(self, name: str, row: Row, snoozes: Sequence[Row]) -> Row:

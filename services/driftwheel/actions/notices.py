@@ -80,10 +80,15 @@ def of_promotion(promotion: Promotion, link: str = "") -> Notice:
 
 
 def outbox(notice: Notice, actions: Iterable[ActionUse]) -> Iterator[Row]:
-    """A row for each of *actions* that is to be told; its id is the notice's, the same in every replay."""
+    """
+    A row for each of *actions* that is to be told; its id is the notice's, the same in every replay.
+
+    An opening is told once for each severity: who routes by it must hear when a ticket becomes a page.
+    """
+    what = (notice.kind, notice.severity) if notice.kind == "incident.opened" else (notice.kind,)
     for action in actions:
         if action.hears(notice):
-            id_ = derived_id("outbox", action.name, notice.subject, notice.kind)
+            id_ = derived_id("outbox", action.name, notice.subject, *what)
             yield row_of(replace(notice, id=id_), action.name, notice.at)
 
 

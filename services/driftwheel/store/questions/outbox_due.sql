@@ -8,7 +8,11 @@ FROM
     ORDER BY decided_at, kind
     LIMIT 1 BY tenant, subject
 ) AS waiting
-LEFT JOIN (SELECT subject, state FROM driftwheel.outbox FINAL WHERE action = {action:String} AND kind = 'incident.opened') AS opening ON opening.subject = waiting.subject
+LEFT JOIN
+(
+    SELECT subject, if(countIf(state = 'sent') > 0, 'sent', any(state)) AS state -- a ticket that became a page was opened twice
+    FROM driftwheel.outbox FINAL WHERE action = {action:String} AND kind = 'incident.opened' GROUP BY subject
+) AS opening ON opening.subject = waiting.subject
 LEFT JOIN (SELECT id, state, signals FROM driftwheel.incidents FINAL) AS incident ON incident.id = waiting.subject
 WHERE waiting.due_at <= {now:DateTime64(6, 'UTC')}
 ORDER BY waiting.decided_at
