@@ -1,5 +1,11 @@
 -- How good are the answers by what can be read from them: refusals, empty ones, loops, broken JSON, another language than the prompt's?
 -- Empty: no inference of this time range has these readings; they need logged texts (an answer's JSON is read where JSON was asked for).
+-- refusal_share: Answers that open by declining, of those with words.
+-- empty_share: Answers without a word, a tool call or an attachment, of all.
+-- repeated_share: Answers that loop, of all.
+-- json_valid_share: Answers that parse, of those that have to be JSON.
+-- language_mismatch_share: Answers in another language than their prompt, of those whose languages are known.
+-- response_chars: The mean length of an answer in characters.
 CREATE OR REPLACE VIEW driftwheel.answers AS
 SELECT toStartOfInterval(started_at, toIntervalSecond({step:UInt32})) AS time,
        avg(arrayElementOrNull(readings.values, indexOf(readings.keys, 'refusal.flag'))) AS refusal_share,

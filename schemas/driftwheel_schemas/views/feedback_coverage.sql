@@ -1,5 +1,6 @@
 -- Of how many inferences was anything said at all? By when the inference started; feedback is awaited for three days.
 -- Empty: no inference with these apps, models and prompt versions started in this time range.
+-- judged_share: Inferences with any feedback, of all, by when they started; feedback is awaited for three days, so the newest ones rise yet.
 CREATE OR REPLACE VIEW driftwheel.feedback_coverage AS
 SELECT time, requests, judged, least(1, judged / requests) AS judged_share
 FROM

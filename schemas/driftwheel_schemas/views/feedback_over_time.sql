@@ -1,9 +1,18 @@
 -- What do people say of the answers over time: the share of thumbs up (also accepted, correct, helpful) with its 95 % interval (Wilson), how much and how late?
 -- Empty: no feedback that found its inference was given in this time range (send it with `driftwheel.feedback()` or POST /v1/feedback).
+-- feedback: Feedback that found its inference, of all environments: it does not know its own.
+-- thumbs: Thumbs of users (also accepted, correct, helpful).
+-- thumbs_share: Thumbs up of users (also accepted, correct, helpful), of all thumbs; of all environments: feedback does not know its own.
+-- thumbs_low_share: The lower end of its 95 % interval (Wilson): few thumbs, wide interval.
+-- thumbs_high_share: The upper end of it.
+-- corrections: Answers that people rather had had.
+-- comments: Feedback with words.
+-- lag_p50_s: Half of the feedback came within so long after its inference started.
+-- lag_p95_s: 95 of 100 came within so long.
 CREATE OR REPLACE VIEW driftwheel.feedback_over_time AS
 SELECT time, feedback, thumbs, up / nullIf(thumbs, 0) AS thumbs_share,
-       (up + 1.92) / (thumbs + 3.84) - 1.96 / (thumbs + 3.84) * sqrt(up * (thumbs - up) / nullIf(thumbs, 0) + 0.96) AS thumbs_low_share,
-       (up + 1.92) / (thumbs + 3.84) + 1.96 / (thumbs + 3.84) * sqrt(up * (thumbs - up) / nullIf(thumbs, 0) + 0.96) AS thumbs_high_share,
+       round((up + 1.9208 - 1.96 * sqrt(up * (thumbs - up) / nullIf(thumbs, 0) + 0.9604)) / (thumbs + 3.8416), 9) AS thumbs_low_share,
+       round((up + 1.9208 + 1.96 * sqrt(up * (thumbs - up) / nullIf(thumbs, 0) + 0.9604)) / (thumbs + 3.8416), 9) AS thumbs_high_share,
        corrections, comments, lag[1] AS lag_p50_s, lag[2] AS lag_p95_s
 FROM
 (

@@ -12,7 +12,8 @@ FROM
         (
             SELECT toStartOfInterval(at, toIntervalSecond({step:UInt32})) AS time, instance, labels, toFloat64OrZero(replaceOne(labels['le'], '+Inf', 'inf')) AS bound,
                    substringUTF8(arrayStringConcat(arrayMap(x -> labels[x], {by:Array(String)}), ' '), 1, 80) AS part,
-                   argMin(value, at) AS opening, argMax(value, at) AS closing, deltaSumTimestamp(value, toUnixTimestamp64Milli(at)) AS within,
+                   argMin(value, at) AS opening, argMax(value, at) AS closing, max(value) AS highest, min(value) AS lowest,
+                   multiIf(highest > closing, highest - opening + closing, lowest < opening, closing, closing - opening) AS within,
                    lagInFrame(toNullable(closing)) OVER (PARTITION BY instance, labels ORDER BY time) AS before
             FROM driftwheel.meters
             WHERE name IN {names:Array(String)} AND at >= {since:DateTime('UTC')} AND at < {until:DateTime('UTC')}
@@ -24,4 +25,4 @@ FROM
 )
 WHERE place <= 10
 ORDER BY time, name
-LIMIT 100000
+LIMIT 20000

@@ -33,4 +33,4 @@ FROM
 )
 WHERE place <= 10
 ORDER BY time, name
-LIMIT 100000
+LIMIT 20000

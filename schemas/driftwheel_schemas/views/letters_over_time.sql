@@ -6,4 +6,4 @@ FROM driftwheel.dead_letters
 WHERE tenant = {tenant:String} AND at >= {since:DateTime('UTC')} AND at < {until:DateTime('UTC')}
 GROUP BY time, name
 ORDER BY time, name
-LIMIT 100000
+LIMIT 20000

@@ -1,10 +1,12 @@
 -- Who comes for the first time, and who comes back? A user is new whose first inference of the last thirty days before this time range and in it falls into the interval.
 -- Empty: no inference of this time range names a user (`user_id`).
+-- new_users: Users whose first inference of the last thirty days before this time range, and in it, is in this step.
+-- returning_users: The other users of this step.
 CREATE OR REPLACE VIEW driftwheel.newcomers AS
 SELECT time, newcomers AS new_users, greatest(0, toInt64(users) - toInt64(newcomers)) AS returning_users
 FROM
 (
-    SELECT toStartOfInterval(started_at, toIntervalSecond({step:UInt32})) AS time, uniq(user_id) AS users
+    SELECT toStartOfInterval(started_at, toIntervalSecond({step:UInt32})) AS time, uniqCombined(12)(user_id) AS users
     FROM driftwheel.inferences
     WHERE tenant = {tenant:String} AND started_at >= {since:DateTime('UTC')} AND started_at < {until:DateTime('UTC')}
       AND (has({apps:Array(String)}, '*') OR app IN {apps:Array(String)})

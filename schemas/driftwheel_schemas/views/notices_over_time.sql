@@ -6,4 +6,4 @@ FROM driftwheel.outbox FINAL
 WHERE tenant = {tenant:String} AND decided_at >= {since:DateTime('UTC')} AND decided_at < {until:DateTime('UTC')}
 GROUP BY time, name
 ORDER BY time, name
-LIMIT 100000
+LIMIT 20000

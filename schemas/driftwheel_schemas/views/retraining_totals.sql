@@ -1,5 +1,12 @@
 -- How does retraining stand: what waits for a person now, what runs, and what came of it in this time range?
 -- Empty: no policy decided anything yet.
+-- pending_triggers: Triggers that wait for a person now (`driftwheel jobs approve ID`).
+-- held: Decisions of this time range to do nothing yet.
+-- approved: Triggers of this time range that started a job.
+-- running_jobs: Jobs that run, or wait to, now.
+-- failed_jobs: Jobs that failed in this time range.
+-- promoted: Candidates that the gate let through in this time range.
+-- rejected: Candidates that it held or rejected.
 CREATE OR REPLACE VIEW driftwheel.retraining_totals AS
 SELECT pending_triggers, held, approved, running_jobs, failed_jobs, promoted, rejected
 FROM

@@ -1,5 +1,9 @@
 -- How fast is the error budget spent? An inference is bad that failed or took longer than `slow_s`; a burn of 1 spends the budget just in time.
 -- Empty: no inference with these apps, environments, models and prompt versions started in this time range.
+-- burn_1h: How many times too fast the last hour spent the error budget.
+-- burn_6h: How many times too fast the last six hours did; both above 6 is an incident.
+-- budget_left_share: Of the inferences that the objective allows to be bad, the share that is left at the end of this time range; below 0 it is missed.
+-- good_share: Inferences that worked and were fast enough, of all.
 CREATE OR REPLACE VIEW driftwheel.slo_burn AS
 SELECT time,
        sum(bad) OVER hour / sum(requests) OVER hour / (1 - {objective:Float64}) AS burn_1h,

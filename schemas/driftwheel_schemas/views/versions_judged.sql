@@ -2,8 +2,8 @@
 -- Empty: no inference with these apps, environments, models and prompt versions started in this time range.
 CREATE OR REPLACE VIEW driftwheel.versions_judged AS
 SELECT app, prompt_name, prompt_version, requests, error_share, refusal_share, thumbs, up / nullIf(thumbs, 0) AS thumbs_share,
-       (up + 1.92) / (thumbs + 3.84) - 1.96 / (thumbs + 3.84) * sqrt(up * (thumbs - up) / nullIf(thumbs, 0) + 0.96) AS thumbs_low_share,
-       (up + 1.92) / (thumbs + 3.84) + 1.96 / (thumbs + 3.84) * sqrt(up * (thumbs - up) / nullIf(thumbs, 0) + 0.96) AS thumbs_high_share,
+       round((up + 1.9208 - 1.96 * sqrt(up * (thumbs - up) / nullIf(thumbs, 0) + 0.9604)) / (thumbs + 3.8416), 9) AS thumbs_low_share,
+       round((up + 1.9208 + 1.96 * sqrt(up * (thumbs - up) / nullIf(thumbs, 0) + 0.9604)) / (thumbs + 3.8416), 9) AS thumbs_high_share,
        cost_per_request_usd
 FROM
 (

@@ -68,7 +68,7 @@ def hear(body: bytes, tenant: str, now: datetime) -> Heard:
     for index, raw in enumerate(group.alerts):
         try:
             alert = msgspec.json.decode(raw, type=Alert)
-            if alert.labels.get("alertname") == OWN:
+            if alert.labels.get("alertname", "").startswith(OWN):
                 heard.own += 1
             else:
                 heard.verdicts.append(verdict_of(alert, tenant, now))
