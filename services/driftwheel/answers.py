@@ -12,7 +12,7 @@ from driftwheel.errors import DriftwheelError
 from driftwheel.pipeline.detection_series import row_of
 from driftwheel.pipeline.envelope import pack
 from driftwheel.pipeline.series import instant
-from driftwheel.policies.incidents import ALONE
+from driftwheel.policies.incidents import ALONE, OVER
 from driftwheel.store import Store
 from driftwheel_schemas import Incident, Observation, Trigger, Verdict, derived_id
 from driftwheel_schemas.topics import OBSERVATIONS, TRIGGERS, VERDICTS
@@ -60,7 +60,7 @@ async def resolve(bus: Bus, store: Store, about: Incident, why: str, now: dateti
     rows = store.ask("verdicts_of", {"ids": list(about.verdicts)})
     standing = [verdict for row in rows if (verdict := msgspec.convert(row, Verdict)).resolved_at is None]
     ended = [
-        replace(one, revision=one.revision + 1, resolved_at=now, accepted_at=now, reason=f"{one.reason}; over: {why}") for one in standing
+        replace(one, revision=one.revision + 1, resolved_at=now, accepted_at=now, reason=f"{one.reason}{OVER}{why}") for one in standing
     ]
     store.insert("verdicts", [row_of(one) for one in ended])
     accepted = [(one.series, _accept(one, now)) for one in ended if not one.detector.startswith(ALONE)]

@@ -43,7 +43,9 @@ def verdict(n: int, hour: float = 0.0, **changes: Any) -> Verdict:
 
 def over(said: Verdict, hour: float = 1.0) -> Verdict:
     """*said* is over."""
-    return replace(said, revision=said.revision + 1, resolved_at=START + timedelta(hours=hour), reason="it holds again")
+    return replace(
+        said, revision=said.revision + 1, resolved_at=START + timedelta(hours=hour), reason=f"{said.reason}; over: it holds again"
+    )
 
 
 def play(*said: Verdict) -> dict[str, Incident]:

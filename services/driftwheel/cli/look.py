@@ -88,6 +88,14 @@ async def _examine(settings: Settings) -> list[tuple[str, bool, str]]:
     found += [
         (f"dead letters of {row['topic']}", False, f"{row['letters']} for {row['reason']}, the last: {row['detail']}") for row in letters
     ]
+    found += [
+        (
+            f"notices to {row['action']}",
+            False,
+            f"{row['failed']} given up, {row['notices'] - row['failed']} waiting, the last: {row['detail']}",
+        )
+        for row in store.ask("notices_stuck")
+    ]
     unmatched = store.ask("feedback_matching")[0]
     found.append(
         (

@@ -73,7 +73,7 @@ def resolve(
         async with open_bus(settings) as bus:
             return await answers.resolve(bus, store, about, reason, clock())
 
-    console.print(f"{len(asyncio.run(act()))} verdicts are over; their detectors learn anew what is usual")
+    console.print(f"{len(asyncio.run(act()))} verdicts are over; detectors among them learn anew what is usual")
 
 
 @verdict.command()

@@ -16,6 +16,7 @@ from driftwheel.checks import MAX_NAME, MAX_VALUE, BadField
 from driftwheel.collector.decode import Rejection
 from driftwheel.collector.http import Refusal
 from driftwheel.pipeline.series import segment_of_values
+from driftwheel.policies.incidents import OVER
 from driftwheel.policies.rules import FIELDS
 from driftwheel_schemas import Verdict, derived_id
 
@@ -116,7 +117,7 @@ def verdict_of(alert: Alert, tenant: str, now: datetime) -> Verdict:
         accepted_at=now,
         onset=starts_at,
         onset_accepted_at=starts_at,
-        reason=f"alert {labels['alertname']}: {_said(alert)}",
+        reason=f"alert {labels['alertname']}: {_said(alert)}" + (f"{OVER}it was resolved where it came from" if over else ""),
         severity="page" if alert.labels.get("severity", "").lower() in GRAVE else "ticket",
         resolved_at=min(max(alert.endsAt or now, starts_at), now) if over else None,
     )

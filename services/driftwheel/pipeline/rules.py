@@ -17,6 +17,7 @@ from driftwheel.pipeline.admission import acks_of
 from driftwheel.pipeline.detection_series import row_of
 from driftwheel.pipeline.envelope import pack
 from driftwheel.pipeline.series import parameter, segment_of_values
+from driftwheel.policies.incidents import OVER
 from driftwheel.policies.rules import FIELDS, Judgement, Rule, Seen, Window
 from driftwheel_schemas import Verdict, derived_id
 from driftwheel_schemas.topics import VERDICTS
@@ -82,7 +83,7 @@ class Book:
 
     def _over(self, group: Group, now: datetime, why: str) -> Verdict:
         verdict = self.standing.pop(group).verdict
-        return replace(verdict, revision=verdict.revision + 1, resolved_at=now, accepted_at=now, reason=f"{verdict.reason}; over: {why}")
+        return replace(verdict, revision=verdict.revision + 1, resolved_at=now, accepted_at=now, reason=f"{verdict.reason}{OVER}{why}")
 
 
 class Rules:

@@ -19,6 +19,10 @@ MOST = 200
 """Verdicts that one incident names; more of the same change are taken in without a word."""
 
 ALONE = ("rule.", "alert")
+
+OVER = "; over: "
+"""What stands in the reason of a verdict between what it was and why it is over."""
+
 MOVED = {"up": "is up", "down": "is down", "other": "has changed"}
 
 
@@ -94,7 +98,7 @@ def _end(incident: Incident, verdict: Verdict) -> Incident | None:
     over = (*incident.over, verdict.id)
     changed = _changed(incident, verdict, over=over)
     if incident.state == "open" and set(over) >= set(incident.verdicts) and verdict.resolved_at:
-        return replace(changed, state="resolved", resolved_at=verdict.resolved_at, resolution=verdict.reason)
+        return replace(changed, state="resolved", resolved_at=verdict.resolved_at, resolution=verdict.reason.rpartition(OVER)[2])
     return changed
 
 

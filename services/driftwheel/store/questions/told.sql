@@ -1,6 +1,6 @@
 -- Who was told of an incident, trigger or promotion, and how that went.
-SELECT action, kind, state, attempts, detail, decided_at, done_at
+SELECT action, kind, state, attempts, detail, formatDateTime(outbox.decided_at, '%F %T') AS decided, formatDateTime(done_at, '%F %T') AS done
 FROM driftwheel.outbox FINAL
 WHERE subject = toUUID({id:String})
-ORDER BY decided_at
+ORDER BY outbox.decided_at
 LIMIT 100
