@@ -85,7 +85,7 @@ class World:
             "cached_tokens": tokens_in // 2 if i % 3 == 0 else 0,
             "cost_usd": None if cost is None else f"{cost:.9f}",
             "readings": readings,
-            "labels": {"language": draw.choice(("en", "de", names.label)), "feature": draw.choice(("faq", "returns", names.label))},
+            "labels": {"language.code": draw.choice(("en", "de", names.label)), "feature": draw.choice(("faq", "returns", names.label))},
             "topic": "driftwheel.inferences.v1",
             "partition": i % 4,
             "offset": i // 4,

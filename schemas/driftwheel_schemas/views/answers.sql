@@ -8,13 +8,13 @@
 -- response_chars: The mean length of an answer in characters.
 CREATE OR REPLACE VIEW driftwheel.answers AS
 SELECT toStartOfInterval(started_at, toIntervalSecond({step:UInt32})) AS time,
-       avg(arrayElementOrNull(readings.values, indexOf(readings.keys, 'refusal.flag'))) AS refusal_share,
-       avg(arrayElementOrNull(readings.values, indexOf(readings.keys, 'empty.flag'))) AS empty_share,
-       avg(arrayElementOrNull(readings.values, indexOf(readings.keys, 'repeated.flag'))) AS repeated_share,
-       avg(arrayElementOrNull(readings.values, indexOf(readings.keys, 'json.valid.flag'))) AS json_valid_share,
-       avg(arrayElementOrNull(readings.values, indexOf(readings.keys, 'language.mismatch.flag'))) AS language_mismatch_share,
-       avg(arrayElementOrNull(readings.values, indexOf(readings.keys, 'length.response.chars'))) AS response_chars
-FROM driftwheel.inferences
+       avg(i.refusal) AS refusal_share,
+       avg(i.empty) AS empty_share,
+       avg(i.repeated) AS repeated_share,
+       avg(i.json_valid) AS json_valid_share,
+       avg(i.language_mismatch) AS language_mismatch_share,
+       avg(i.response_chars) AS response_chars
+FROM driftwheel.inferences AS i
 WHERE tenant = {tenant:String} AND started_at >= {since:DateTime('UTC')} AND started_at < {until:DateTime('UTC')}
   AND (has({apps:Array(String)}, '*') OR app IN {apps:Array(String)})
   AND (has({environments:Array(String)}, '*') OR environment IN {environments:Array(String)})

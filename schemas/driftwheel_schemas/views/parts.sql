@@ -9,7 +9,7 @@ FROM
     SELECT if({by:String} = 'app', app, if({by:String} = 'model', model, if({by:String} = 'environment', environment,
                if({by:String} = 'prompt_version', trim(concat(prompt_name, ' ', prompt_version)), if({by:String} = 'user', user_id,
                if({by:String} = 'provider', provider, if({by:String} = 'finish_reason', finish_reason, if({by:String} = 'error_type', error_type,
-               if({by:String} = 'language', labels.values[indexOf(labels.keys, 'language.code')], ''))))))))) AS part,
+               if({by:String} = 'language', language, ''))))))))) AS part,
            count() AS requests, countIf(error_type != '') AS errors, quantileTDigest(0.95)(i.latency_s) AS p95,
            ifNull(sum(i.input_tokens), 0) AS input_tokens, ifNull(sum(i.output_tokens), 0) AS output_tokens, ifNull(sum(i.cached_tokens), 0) AS cached_tokens,
            toFloat64(ifNull(sum(i.cost_usd), 0)) AS cost_usd, count(i.cost_usd) AS priced,

@@ -23,7 +23,7 @@ FROM
                    if({by:String} = 'app', app, if({by:String} = 'model', model, if({by:String} = 'environment', environment,
                        if({by:String} = 'prompt_version', trim(concat(prompt_name, ' ', prompt_version)), if({by:String} = 'error_type', error_type,
                        if({by:String} = 'provider', provider, if({by:String} = 'finish_reason', finish_reason,
-                       if({by:String} = 'language', labels.values[indexOf(labels.keys, 'language.code')], '')))))))) AS part,
+                       if({by:String} = 'language', language, '')))))))) AS part,
                    count() AS requests, countIf(error_type != '') AS errors, toFloat64(ifNull(sum(i.cost_usd), 0)) AS cost_usd,
                    ifNull(sum(i.input_tokens), 0) + ifNull(sum(i.output_tokens), 0) AS tokens,
                    if({weight:String} = 'cost_usd', cost_usd, toFloat64(if({weight:String} = 'errors', errors, requests))) AS heavy,

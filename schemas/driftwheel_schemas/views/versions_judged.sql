@@ -8,7 +8,7 @@ SELECT app, prompt_name, prompt_version, requests, error_share, refusal_share, t
 FROM
 (
     SELECT app, prompt_name, prompt_version, count() AS requests, countIf(error_type != '') / requests AS error_share,
-           avg(arrayElementOrNull(readings.values, indexOf(readings.keys, 'refusal.flag'))) AS refusal_share,
+           avg(refusal) AS refusal_share,
            toFloat64(avg(cost_usd)) AS cost_per_request_usd
     FROM driftwheel.inferences
     WHERE tenant = {tenant:String} AND started_at >= {since:DateTime('UTC')} AND started_at < {until:DateTime('UTC')}

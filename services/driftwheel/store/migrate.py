@@ -97,10 +97,12 @@ def render(sql: str, cluster: str = "") -> list[str]:
     CREATE TABLE driftwheel.feedback_local ON CLUSTER 'main' (id UUID) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', v) ORDER BY id
     CREATE TABLE IF NOT EXISTS driftwheel.feedback ON CLUSTER 'main' AS driftwheel.feedback_local ENGINE = Distributed('main', driftwheel, feedback_local, CRC32(toString(id)))
     """
-    found = re.search(rf"CREATE TABLE (?:IF NOT EXISTS )?{DATABASE}\.(\w+)", sql)
-    sharded = found[1] if cluster and found and found[1] in SHARDED else ""
-    text = sql.replace(f"{DATABASE}.{sharded} ", f"{DATABASE}.{sharded}_local ", 1) if sharded else sql
-    text = text.replace("{on_cluster}", f"ON CLUSTER '{cluster}'" if cluster else "")
+    found = re.search(rf"(CREATE|ALTER) TABLE (?:IF NOT EXISTS )?{DATABASE}\.(\w+)", sql)
+    sharded = found[2] if cluster and found and found[2] in SHARDED else ""
+    whole = sql.replace("{on_cluster}", f"ON CLUSTER '{cluster}'" if cluster else "")
+    text = whole.replace(f"{DATABASE}.{sharded} ", f"{DATABASE}.{sharded}_local ", 1) if sharded else whole
+    if sharded and found and found[1] == "ALTER":  # the shards first, then the table over them
+        return [text, whole]
     if cluster:  # a board may ask any node
         text = re.sub(rf"(CREATE OR REPLACE VIEW {DATABASE}\.\w+)", rf"\1 ON CLUSTER '{cluster}'", text)
     place = "" if not cluster else SHARD if sharded else EVERYWHERE
