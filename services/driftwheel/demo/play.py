@@ -21,6 +21,8 @@ from driftwheel.demo.report import Chain
 from driftwheel.demo.screen import Screen
 from driftwheel.demo.stage import APP, PROVIDER_MODEL, Stage, answers_of, raise_curtain
 from driftwheel.demo.story import Asked, Phase, questions, react
+from driftwheel.demo.trouble import APP as TROUBLED
+from driftwheel.demo.trouble import bad_hour
 from driftwheel.errors import DriftwheelError
 from driftwheel.jobs.folder import Progress
 from driftwheel.jobs.settings import Generation
@@ -77,6 +79,7 @@ class Play:
                     await self._job(stage, screen)
                 if self.chain.promoted:
                     await self._promoted(stage, screen)
+                await self._trouble(stage, screen)
                 await self.chain.collect(stage)
         self.chain.print(self.console, self.options)
         return 0 if noticed else 1
@@ -199,3 +202,13 @@ class Play:
         said = await self._answers(screen, asked, "the champion's answers", self._generation(56, adapter))
         await self._perform(stage, screen, asked, said, champion)
         await self._drain(stage, screen)
+
+    async def _trouble(self, stage: Stage, screen: Screen) -> None:
+        """Another app has a bad hour; wait until somebody is told of it."""
+        screen.line("Beside it another app, search, has an ordinary bad hour: timeouts, and events that nobody can use.")
+        await bad_hour(stage, datetime.now(UTC))
+        await self._drain(stage, screen)
+        end = time.monotonic() + 30
+        while time.monotonic() < end and not any(notice["app"] == TROUBLED for notice in self.chain.told):
+            await asyncio.sleep(0.5)
+            await self.chain.notice(stage, screen)

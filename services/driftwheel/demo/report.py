@@ -20,7 +20,7 @@ from driftwheel.store import Row
 THUMBS = """
 SELECT multiIf(model != {provider:String}, 'with the new champion', i.started_at < {changed:DateTime64(6, 'UTC')}, 'before the change', 'after the change') AS act,
        count() AS sessions, countIf(isNotNull(f.value)) AS clicks, avgIf(f.value, isNotNull(f.value)) AS thumbs_up, max(i.started_at) AS last
-FROM (SELECT id, model, started_at FROM driftwheel.inferences FINAL) AS i
+FROM (SELECT id, model, started_at FROM driftwheel.inferences FINAL WHERE app = 'helpdesk') AS i
 LEFT JOIN (SELECT inference_id, toNullable(value) AS value FROM driftwheel.feedback FINAL WHERE matched = 1) AS f ON f.inference_id = toString(i.id)
 GROUP BY act ORDER BY last
 """

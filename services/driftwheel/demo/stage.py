@@ -82,7 +82,9 @@ class Stage:
 
     async def alarms(self) -> list[Row]:
         """The alarms in the order in which they rang, as they stood then."""
-        return await self.ask("SELECT * FROM driftwheel.verdicts FINAL WHERE drifted AND revision = 0 ORDER BY at")
+        return await self.ask(
+            "SELECT * FROM driftwheel.verdicts FINAL WHERE drifted AND revision = 0 AND NOT startsWith(detector, 'rule.') ORDER BY at"
+        )
 
     async def approve(self, trigger_id: str) -> None:
         """Say yes to a pending trigger, as `driftwheel jobs approve` does."""
