@@ -66,7 +66,11 @@ def floor() -> FastAPI:
 async def serve(mode: str, folder: str, handed: int) -> None:
     """The server process: *mode* behind the listening socket *handed*."""
     calm_memory()
-    app = floor() if mode == "floor" else create_app(Collector(await bus_of(mode, Path(folder)), CollectorSettings(), lambda: datetime.now(UTC)))
+    app = (
+        floor()
+        if mode == "floor"
+        else create_app(Collector(await bus_of(mode, Path(folder)), CollectorSettings(), lambda: datetime.now(UTC)))
+    )
     await serving(app, CollectorSettings()).serve(sockets=[socket.socket(fileno=handed)])
 
 
