@@ -36,6 +36,8 @@ class Telemetry:
                 await asyncio.wait_for(stop.wait(), every_s)
             except TimeoutError:
                 pass
+            if stop.is_set() and told:
+                return  # who stops does not wait for a store that is away
             try:
                 await asyncio.to_thread(self.store.insert, "meters", list(self.samples()))
                 told = False
