@@ -15,7 +15,17 @@ REFUSED = {"names": ("driftwheel_collector_rejected_total",), "by": ("event", "r
 LOST = {
     "names": EVENTS,
     "by": ("role", "what"),
-    "only": ("undecodable", "id_conflict", "unmatched", "letters", "dropped_unread", "series_refused", "series_unreadable", "sampled_out"),
+    "only": (
+        "undecodable",
+        "id_conflict",
+        "unmatched",
+        "letters",
+        "dropped_unread",
+        "series_refused",
+        "series_unreadable",
+        "sampled_out",
+        "groups_full",
+    ),
 }
 
 BOARD = Board(

@@ -85,7 +85,9 @@ async def _up(supervisor: "Supervisor") -> None:
 
 def run(
     context: typer.Context,
-    roles: Annotated[list[str], typer.Argument(help="store | collector | signals | feedback | detection | triggers | enrich | jobs")],
+    roles: Annotated[
+        list[str], typer.Argument(help="store | collector | signals | feedback | detection | rules | triggers | enrich | jobs")
+    ],
     parent_pid: Annotated[int, typer.Option(help="End when this process ends.", hidden=True)] = 0,
 ) -> None:
     """Run one role, or several workers, in this process."""

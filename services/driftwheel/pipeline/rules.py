@@ -23,6 +23,8 @@ from driftwheel_schemas import Verdict, derived_id
 from driftwheel_schemas.topics import VERDICTS
 
 PROMISE = "a rule, no promise"
+GROUPS = 1_000
+"""Groups that a rule is judged for at a time, the busiest first; `groups_full` counts how often there were as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class Rules:
             inserts=[Insert("verdicts", [row_of(verdict) for verdict in said])],
             publish=list(pack(VERDICTS, self._partitions, ((verdict.app, verdict) for verdict in [*self._again, *said]))),
             acks=acks_of(batch.records),
-            counts={"judged": len(self._asked), "said": len(said)},
+            counts={"judged": len(self._asked), "said": len(said), "groups_full": sum(len(rows) >= GROUPS for rows in answers)},
         )
 
     def landed(self, outcome: Outcome) -> None:  # noqa: ARG002  the book knows
@@ -146,6 +148,7 @@ def question_of(rule: Rule, windows: Sequence[Window]) -> Question:
             "apps": list(rule.apps),
             "environments": list(rule.environments),
             "quantile": rule.quantile,
+            "limit": GROUPS,
             "since": [parameter(window.since) for window in windows],
             "until": [parameter(window.until) for window in windows],
         },

@@ -15,4 +15,4 @@ WHERE (has({apps:Array(String)}, '*') OR app IN {apps:Array(String)})
   AND (has({environments:Array(String)}, '*') OR environment IN {environments:Array(String)})
 GROUP BY tenant, app_, environment_, provider_, model_, prompt_name_, prompt_version_
 ORDER BY counts[1] DESC
-LIMIT 1000
+LIMIT {limit:UInt32}
