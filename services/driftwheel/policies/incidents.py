@@ -13,7 +13,7 @@ from driftwheel.detectors.words import amount
 from driftwheel_schemas import Incident, Verdict, derived_id
 
 TOGETHER = timedelta(hours=24)
-"""Onsets that lie so near belong to one change: an onset is known to within its first units, which may take hours."""
+"""What began so near to an incident's opening belongs to it: an onset is known to within its first units, which may take hours."""
 
 MOST = 200
 """Verdicts that one incident names; more of the same change are taken in without a word."""
@@ -73,9 +73,14 @@ def _open(verdict: Verdict) -> Incident:
 
 
 def _near(verdict: Verdict, incidents: Iterable[Incident]) -> Incident | None:
-    """The open incident of the same app whose onset is nearest, if it is near at all."""
+    """
+    The open incident of the same app that opened nearest to the verdict's onset, if it did near it at all.
+
+    By the collector's clock, as all that decides: old traffic may be loaded in an hour, and clients' clocks may be wrong.
+    """
     of_app = (one for one in incidents if one.state == "open" and (one.tenant, one.app) == (verdict.tenant, verdict.app))
-    apart = {one.id: abs(_onset(verdict) - (one.onset or one.opened_at)) for one in of_app if not one.detector.startswith(ALONE)}
+    began = verdict.onset_accepted_at or verdict.accepted_at
+    apart = {one.id: abs(began - one.opened_at) for one in of_app if not one.detector.startswith(ALONE)}
     best = min(apart, key=lambda id_: (apart[id_], id_), default=None)
     return next((one for one in incidents if one.id == best and apart[best] <= TOGETHER), None)
 
@@ -109,10 +114,6 @@ def _changed(incident: Incident, verdict: Verdict, **changes: object) -> Inciden
 
 def _graver(verdict: Verdict, incident: Incident) -> bool:
     return (verdict.severity, incident.severity) == ("page", "ticket")
-
-
-def _onset(verdict: Verdict) -> datetime:
-    return verdict.onset or verdict.accepted_at
 
 
 def _title(verdict: Verdict) -> str:
