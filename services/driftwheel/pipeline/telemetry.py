@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,22 +32,26 @@ class Telemetry:
     async def run(self, stop: asyncio.Event, every_s: float = EVERY_S) -> None:
         """Until *stop*, and once more then. While the store is away samples are left out: counters catch up, nothing waits for them."""
         told = False
-        while True:
-            try:
-                await asyncio.wait_for(stop.wait(), every_s)
-            except TimeoutError:
-                pass
-            if stop.is_set() and told:
-                return  # who stops does not wait for a store that is away
-            try:
-                await asyncio.to_thread(self.store.insert, "meters", list(self.samples()))
-                told = False
-            except DriftwheelError as away:
-                if not told:
-                    log.warning("the numbers of this process are not kept meanwhile: %s", away)
-                told = True
-            if stop.is_set():
-                return
+        with ThreadPoolExecutor(1, "telemetry") as own:  # in the workers' pool it would cost 15 MiB: another thread to insert big batches
+            while True:
+                try:
+                    await asyncio.wait_for(stop.wait(), every_s)
+                except TimeoutError:
+                    pass
+                if stop.is_set() and told:
+                    return  # who stops does not wait for a store that is away
+                told = not await asyncio.get_running_loop().run_in_executor(own, self._keep, told)
+                if stop.is_set():
+                    return
+
+    def _keep(self, told: bool) -> bool:  # noqa: FBT001  whether it was told that the store is away
+        try:
+            self.store.insert("meters", list(self.samples()))
+        except DriftwheelError as away:
+            if not told:
+                log.warning("the numbers of this process are not kept meanwhile: %s", away)
+            return False
+        return True
 
     def samples(self) -> Iterator[Row]:
         """One row a sample; of histograms the buckets that hold something."""
