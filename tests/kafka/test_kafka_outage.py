@@ -92,5 +92,6 @@ def test_a_store_that_refuses_for_a_while_costs_no_memory_and_no_event(broker: B
         stop.set()
 
         exactly(place, producer.accepted)
-        assert refused * 20_000 > 200 * MIB, "the test has not sent enough to show anything"
-        assert max(seen) - before < 200 * MIB, f"{before // MIB} MiB before, {max(seen) // MIB} MiB at most"
+        assert refused * 20_000 > 300 * MIB, "the test has not sent enough to show anything"
+        # 176 to 203 MiB in ten runs: two batches in hand, Faust's and ours, and what the allocator keeps of them
+        assert max(seen) - before < 250 * MIB, f"{before // MIB} MiB before, {max(seen) // MIB} MiB at most"
