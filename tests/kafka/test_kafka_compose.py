@@ -54,7 +54,7 @@ def ready(port: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_every_service_of_compose_starts_and_stops_in_order(broker: Broker, tmp_path: Path) -> None:
-    """One-shots end with 0, the others become ready as their health check asks, and end with 0 within 15 s of SIGTERM."""
+    """One-shots end with 0, the others become ready as their health check asks, and end with 0 within compose's 30 s of SIGTERM."""
     secrets = tmp_path / "secrets"
     subprocess.run(["bash", str(DEPLOY / "secrets.sh"), str(secrets)], check=True, capture_output=True)
     (secrets / "clickhouse_password").write_text(PASSWORD, "utf-8")
@@ -77,7 +77,7 @@ def test_every_service_of_compose_starts_and_stops_in_order(broker: Broker, tmp_
             for process, _ in running.values():
                 process.terminate()
             assert {name: process.wait(30) for name, (process, _) in running.items()} == dict.fromkeys(running, 0)
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 25  # 2.5 s as a rule; who stops in a rebalance waits for a dead member's session (15 s)
         finally:
             for process, _ in running.values():
                 process.kill()
