@@ -1,8 +1,9 @@
 """What a person answers: a pending trigger is approved or refused, an incident is over, or nobody wants to hear of it for a while."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -38,8 +39,8 @@ async def answer(bus: Bus, store: Store, trigger_id: str, state: Literal["approv
 
 async def tell(bus: Bus, store: Store, trigger: Trigger) -> None:
     """Store *trigger* where it is not stored yet, then publish it."""
-    rows = store.missing("triggers", [msgspec.to_builtins(trigger)])
-    store.insert("triggers", rows)
+    rows = await asyncio.to_thread(store.missing, "triggers", [msgspec.to_builtins(trigger)])
+    await asyncio.to_thread(store.insert, "triggers", rows)
     await bus.append(list(pack(TRIGGERS, await bus.partitions(TRIGGERS), [(trigger.app, trigger)])))
 
 
@@ -56,17 +57,22 @@ async def resolve(bus: Bus, store: Store, about: Incident, why: str, now: dateti
     Say that *about* is over: of each of its verdicts that stands, once more, with `resolved_at`. Returns these.
 
     Detectors are told to take what comes from now on as usual. A rule that is still broken stays silent until it was kept again.
+    An answer that was stored and not published, since something died or did not answer in between, is published by the next one.
     """
-    rows = store.ask("verdicts_of", {"ids": list(about.verdicts)})
-    standing = [verdict for row in rows if (verdict := msgspec.convert(row, Verdict)).resolved_at is None]
-    ended = [
+    waiting = [id_ for id_ in about.verdicts if id_ not in about.over]
+    known = [msgspec.convert(row, Verdict) for row in await asyncio.to_thread(store.ask, "verdicts_of", {"ids": waiting})]
+    standing = [one for one in known if one.resolved_at is None]
+    ended = [one for one in known if one.resolved_at] + [
         replace(one, revision=one.revision + 1, resolved_at=now, accepted_at=now, reason=f"{one.reason}{OVER}{why}") for one in standing
     ]
-    store.insert("verdicts", [row_of(one) for one in ended])
+    await asyncio.to_thread(store.insert, "verdicts", [row_of(one) for one in ended[len(known) - len(standing) :]])
     accepted = [(one.series, _accept(one, now)) for one in ended if not one.detector.startswith(ALONE)]
     await bus.append(list(pack(VERDICTS, await bus.partitions(VERDICTS), [(one.app, one) for one in ended])))
     await bus.append(list(pack(OBSERVATIONS, await bus.partitions(OBSERVATIONS), accepted)))
     return ended
+
+
+LONGEST = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +88,15 @@ class Snooze:
 
 
 def snooze(store: Store, about: Snooze, now: datetime) -> None:
-    """Let nobody be told of openings that *about* covers; an end is told to whom the opening was. A new one replaces an old one."""
+    """
+    Let nobody be told of openings that *about* covers; an end is told to whom the opening was. A new one replaces an old one.
+
+    Raises `DriftwheelError` beyond `LONGEST`: what sleeps for longer than the outbox is looked through would never be told.
+    """
+    if about.until - now > LONGEST:
+        raise DriftwheelError(
+            f"a snooze lasts {LONGEST.days} days at most; a rule or an action that nobody wants belongs out of the settings"
+        )
     row = msgspec.to_builtins(about) | {"id": derived_id("snooze", about.incident_id, about.app, about.signal), "at": instant(now)}
     store.insert("snoozes", [row | {"revision": int(now.timestamp()), "until": instant(about.until)}])
 

@@ -1,5 +1,6 @@
 """The outbox on a real store: told once, in order, again until it lands; snoozed, skipped or given up with a reason."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,11 +12,13 @@ import pytest
 from driftwheel.actions import ActionUse, Notice
 from driftwheel.actions.delivery import Delivery, NotifySettings
 from driftwheel.actions.notices import of_incident, outbox
-from driftwheel.answers import Snooze, snooze
-from driftwheel.errors import ActionFailed, Reject
+from driftwheel.answers import Snooze, resolve, snooze
+from driftwheel.errors import ActionFailed, Busy, DriftwheelError, Reject
 from driftwheel.store.clickhouse import ClickHouse
 from driftwheel.store.migrate import migrate
-from driftwheel_schemas import Incident, new_id
+from driftwheel.testing_bus import MemoryBus
+from driftwheel_schemas import Incident, Verdict, new_id, topics
+from driftwheel_schemas.topics import VERDICTS
 from stores import running_store
 
 START = datetime.now(UTC).replace(microsecond=0)  # the tables have a TTL
@@ -256,3 +259,38 @@ def test_a_receiver_that_forgets_is_told_again_what_stands(world: World) -> None
     assert [one.subject for one in world.receiver.got[before:]] == [standing.id]
     world.receiver.fails = [ActionFailed("away")]
     assert world.delivery().renew(world.action) == 0
+
+
+def test_what_was_snoozed_for_long_is_tried_as_often_as_any_other(world: World) -> None:
+    """The time of trying counts, not the time since the decision; and no snooze outlasts the outbox."""
+    known = incident(app=new_id())
+    snooze(world.store, Snooze(until=START + timedelta(days=2), reason="holidays", app=known.app), START)
+    world.decide(known)
+    world.run()
+    world.receiver.fails = [ActionFailed("no answer")]
+    world.run(2 * 24 * 60 + 1)
+
+    assert world.states() == [("incident.opened", "pending", 1)]
+    assert world.run(1) == ["incident.opened"]
+    with pytest.raises(DriftwheelError, match="30 days at most"):
+        snooze(world.store, Snooze(until=START + timedelta(days=31), reason="never"), START)
+
+
+def test_a_persons_answer_that_was_stored_but_not_published_is_published_by_the_next(world: World) -> None:
+    """The bus was away in between: without it the incident would stay open for ever."""
+    known, bus, at = incident(), MemoryBus(), START.isoformat()
+    row = {"tenant": "default", "id": known.verdicts[0], "revision": 0, "app": "shop", "signal": "error.flag", "series": "s", "epoch": 0}
+    words = {"segment": "app=shop", "detector": "rate", "reference_version": "v", "direction": "up", "promise": "", "reason": "rose"}
+    world.store.insert("verdicts", [row | words | {"drifted": True, "evidence": 1.0, "level": 0.0, "at": at, "accepted_at": at}])
+
+    async def act() -> int:
+        await bus.ensure(list(topics().values()))
+        bus.failure = Busy("away")
+        with pytest.raises(Busy):
+            await resolve(bus, world.store, known, "fixed", START)
+        bus.failure = None
+        return len(await resolve(bus, world.store, known, "fixed", START))
+
+    assert asyncio.run(act()) == 1
+    (said,) = [one for log in bus.logs[VERDICTS] for record in log for one in msgspec.json.decode(record.value, type=list[Verdict])]
+    assert (said.id, said.revision, said.resolved_at) == (known.verdicts[0], 1, START)

@@ -94,8 +94,8 @@ class Delivery:
         for row in rows:
             try:
                 self.actions[name].send(msgspec.json.decode(row["notice"], type=Notice))
-            except (ActionFailed, Reject) as failed:
-                log.warning("action %s cannot be told again what stands: %s", name, failed)
+            except Exception as failed:  # one action's bug does not stop the others  # noqa: BLE001
+                log.warning("action %s cannot be told again what stands: %r", name, failed)
                 return 0
         self.health.count({"renewed": len(rows)})
         return len(rows)
@@ -126,12 +126,12 @@ class Delivery:
             why = f"{type(bug).__name__}: {bug}"
         else:
             return _done("sent", said) | {"attempts": attempts}
-        if now - datetime.fromisoformat(row["decided_at"]) >= self.settings.retry_for:
+        pauses = [min(MOST_S, FIRST_S * 2**n) for n in range(attempts)]
+        if sum(pauses) >= self.settings.retry_for.total_seconds():  # of trying, not since the decision: it may have been snoozed
             log.error("action %s: %s %s is given up after %d attempts: %s", name, row["kind"], row["id"], attempts, why)
             return _done("failed", why) | {"attempts": attempts}
         log.warning("action %s: %s %s: %s; attempt %d, it will be tried again", name, row["kind"], row["id"], why, attempts)
-        pause = timedelta(seconds=min(MOST_S, FIRST_S * 2 ** (attempts - 1)))
-        return {"attempts": attempts, "detail": why[:400], "due_at": instant(now + pause)}
+        return {"attempts": attempts, "detail": why[:400], "due_at": instant(now + timedelta(seconds=pauses[-1]))}
 
     def _settle(self, row: Row, change: Row) -> None:
         kept = {
