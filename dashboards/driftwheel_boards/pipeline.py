@@ -25,6 +25,7 @@ LOST = {
         "series_unreadable",
         "sampled_out",
         "groups_full",
+        "incidents_forgotten",
     ),
 }
 

@@ -58,6 +58,7 @@ class Triggers:
         self._telling = telling or Telling()
         self._history: dict[str, Fired] = {}
         self._incidents: dict[str, Incident] = {}
+        self._forgotten = 0
 
     def seeds(self, claim: Claim, partitions: int) -> Sequence[Question]:  # noqa: ARG002  one history for all partitions
         if claim.topic != VERDICTS:
@@ -94,10 +95,12 @@ class Triggers:
             publish=list(pack(TRIGGERS, self._partitions, ((decision.app, decision) for decision in step.decisions))),
             letters=step.letters,
             acks=acks_of(batch.records),
-            counts={state: states.count(state) for state in sorted(set(states))} | {"incidents": len(step.incidents), "told": len(told)},
+            counts={state: states.count(state) for state in sorted(set(states))}
+            | {"incidents": len(step.incidents), "told": len(told), "incidents_forgotten": self._forgotten},
         )
 
     def landed(self, outcome: Outcome) -> None:
+        self._forgotten = 0
         _, _, incidents, decisions = outcome.inserts
         self._keep(msgspec.convert(row, Incident) for row in incidents.rows)
         triggers = (msgspec.convert(row, Trigger) for row in decisions.rows)
@@ -143,6 +146,7 @@ class Triggers:
         if len(self._incidents) > HISTORY:
             for oldest in sorted(self._incidents.values(), key=lambda one: one.state == "open")[: len(self._incidents) - HISTORY]:
                 del self._incidents[oldest.id]
+                self._forgotten += oldest.state == "open"
 
 
 def _fired(trigger: Trigger) -> Fired:
